@@ -1,0 +1,203 @@
+"""Counting on half the spectrum, in blocks that stay in cache, with torch alone.
+
+The dense signal is real, so its spectrum X has a conjugate twin, ``|X[k]| = |X[-k]|``: a real FFT
+gives half of it and decides everything. Bin m_w of the last axis is looked at for 0 <= m_w <= M_w/2
+only; every other bin is the twin of one of these, and is counted through it.
+
+Two things follow for a fold j of the last axis, whose frequencies are ``k = j * M_w + m_w``:
+
+* for ``j < rate / 2`` they lie in the half that the real FFT gives;
+* for the others the twin ``L_w - k = (rate - j) * M_w - m_w`` does, with all other axes negated.
+
+A bin and its twin have the same number of passing folds, but not always the same home fold: bin M/2
+of an axis with an even M is at home in fold ``rate - 1``, while its twin's home, seen from here, is
+fold 0. ``home_rows`` and ``twin_home_rows`` differ in just that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from aliascope.spectrum import Criterion, bin_counts
+
+NOT_FINITE = -1
+
+BLOCK_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}
+"""Size of one block's spectrum. On a CPU a block and its masks should stay in the cache: page
+faults and memory traffic, not arithmetic, dominate otherwise (benchmarks/README.md)."""
+
+CHUNK_BYTES = 64 << 20
+"""Most that is copied at once of a dense signal that is not contiguous or not float32."""
+
+
+def count_categories(dense: Tensor, rate: Sequence[int], criterion: Criterion) -> Tensor:
+    """Count the bins of each category; see :func:`aliascope.engines.count_categories`.
+
+    Examples
+    --------
+    >>> count_categories(torch.zeros(1, 2, 6), (3,), Criterion())
+    tensor([[[6, 0, 0, 0],
+             [6, 0, 0, 0]]])
+    """
+    rate = tuple(rate)
+    n, channels, *size = dense.shape
+    counts = torch.empty((n * channels, 4), dtype=torch.int64, device=dense.device)
+    counter = _BlockCounter(size, rate, criterion, dense.device, dense.dtype, n * channels)
+    done = 0
+    for signals in _contiguous_chunks(dense):
+        for block in torch.split(signals, counter.capacity):
+            counts[done : done + len(block)] = counter(block)
+            done += len(block)
+    return counts.view(n, channels, 4)
+
+
+def _contiguous_chunks(dense: Tensor) -> Iterator[Tensor]:
+    """Yield the signals as contiguous (signals, *size), a few samples at a time if copied."""
+    dtype = _working_dtype(dense.dtype)
+    if dense.is_contiguous() and dense.dtype == dtype:
+        yield dense.flatten(0, 1)
+        return
+    sample_bytes = max(1, math.prod(dense.shape[1:]) * 4)
+    for chunk in torch.split(dense, max(1, CHUNK_BYTES // sample_bytes)):
+        yield chunk.to(dtype, memory_format=torch.contiguous_format).flatten(0, 1)
+
+
+def _working_dtype(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+class _BlockCounter:
+    """Counts for blocks of signals of one size; holds the buffers that all blocks share.
+
+    Axes of a spectrum here: (signal, half, *rows), "half" being the last spatial axis, of which
+    only half is there, and "rows" the others. Rows come last so that their FFTs read memory in
+    order.
+    """
+
+    def __init__(
+        self,
+        size: Sequence[int],
+        rate: tuple[int, ...],
+        criterion: Criterion,
+        device: torch.device,
+        dtype: torch.dtype,
+        n_signals: int,
+    ) -> None:
+        self.size, self.rate, self.criterion = tuple(size), rate, criterion
+        self.bins = bin_counts(size, rate, criterion.grid_for(rate))
+        self.lengths = tuple(r * m for r, m in zip(rate, self.bins, strict=True))
+        self.row_dims = tuple(range(2, 1 + len(rate)))
+        real = _working_dtype(dtype)
+        complex_dtype = torch.complex128 if real == torch.float64 else torch.complex64
+        half = self.lengths[-1] // 2 + 1
+        row_lengths = self.lengths[:-1]
+
+        signal_bytes = half * math.prod(row_lengths) * complex_dtype.itemsize
+        block_bytes = BLOCK_BYTES.get(device.type, BLOCK_BYTES["cuda"])
+        self.capacity = min(n_signals, max(1, block_bytes // signal_bytes))
+
+        def buffer(*shape: int, dtype: torch.dtype) -> Tensor:
+            return torch.zeros((self.capacity, *shape), dtype=dtype, device=device)
+
+        # Zero padding is written once, here: each block overwrites only the part with samples.
+        self.padded = buffer(*self.size[:-1], self.lengths[-1], dtype=real)
+        self.half_transformed = buffer(half, *row_lengths, dtype=complex_dtype)
+        self.power = buffer(half, *row_lengths, dtype=real)
+        self.passes = buffer(half, *row_lengths, dtype=torch.bool)
+
+    def __call__(self, signals: Tensor) -> Tensor:
+        """Count: signals (B, *size) to (B, 4)."""
+        b = len(signals)
+        spatial = tuple(range(1, signals.ndim))
+        peak = torch.linalg.vector_norm(signals, math.inf, dim=spatial, keepdim=True)
+        exponents = torch.frexp(peak).exponent.clamp(-126, 126)
+        padded = self.padded[:b]
+        scale = torch.ldexp(torch.ones_like(peak), -exponents)
+        scaled = torch.mul(signals, scale, out=padded[..., : self.size[-1]])
+
+        power = self._power(padded, b)
+        threshold = self._reference(scaled) * self.criterion.power_ratio
+        if self.criterion.fold_scale == "contribution":
+            threshold = threshold * math.prod(self.rate) ** 2
+        passes = torch.gt(power, threshold.view(b, *[1] * (power.ndim - 1)), out=self.passes[:b])
+
+        counts = self._count(passes)
+        return torch.where(torch.isfinite(peak.view(b, 1)), counts, NOT_FINITE)
+
+    def _power(self, padded: Tensor, b: int) -> Tensor:
+        """Power of the half spectrum, (B, half, *L of the rows)."""
+        spectrum = torch.fft.rfft(padded, dim=-1)
+        if self.row_dims:
+            with_samples = (slice(b), slice(None), *(slice(n) for n in self.size[:-1]))
+            buffer = self.half_transformed[:b]
+            self.half_transformed[with_samples] = spectrum.movedim(-1, 1)
+            spectrum = torch.fft.fftn(buffer, dim=self.row_dims)
+        power = torch.mul(spectrum.real, spectrum.real, out=self.power[:b])
+        return power.addcmul_(spectrum.imag, spectrum.imag)
+
+    def _reference(self, scaled: Tensor) -> Tensor:
+        """Compute the reference level of the decimated signals' spectra, (B,)."""
+        decimated = scaled[(slice(None), *(slice(None, None, r) for r in self.rate))]
+        spatial = tuple(range(1, scaled.ndim))
+        if self.criterion.reference == "mean":
+            # Parseval: the mean over M bins of the power is the sum of the squared samples.
+            return decimated.square().sum(dim=spatial)
+        spectrum = torch.fft.rfftn(decimated, s=self.bins, dim=spatial)
+        return (spectrum.real.square() + spectrum.imag.square()).amax(dim=spatial)
+
+    def _count(self, passes: Tensor) -> Tensor:
+        """Count from the map of passing frequencies, (B, half, *L of the rows), to (B, 4)."""
+        m = self.bins[-1]
+        left, twins = slice(0, -(-m // 2)), slice(1, m // 2 + 1)  # 0 <= m < M/2, and 0 < m <= M/2
+        dims = tuple(range(1, passes.ndim))
+
+        n_passing = self._passing_folds(passes)
+        none, one = n_passing == 0, n_passing == 1
+        home = self._at_home(passes, [-(-bins // 2) for bins in self.bins[:-1]])
+        twin_home = self._at_home(passes, [bins // 2 + 1 for bins in self.bins[:-1]])
+
+        def both(mask: Tensor) -> Tensor:
+            per_half_bin = torch.count_nonzero(mask, dim=dims[1:]) if dims[1:] else mask.long()
+            return per_half_bin[:, left].sum(dim=1) + per_half_bin[:, twins].sum(dim=1)
+
+        no_pass, single = both(none), both(one)
+        non_aliased = torch.count_nonzero(one[:, left] & home[:, left], dim=dims)
+        non_aliased += torch.count_nonzero(one[:, twins] & twin_home[:, twins], dim=dims)
+        tangled = math.prod(self.bins) - no_pass - single
+        return torch.stack([no_pass, non_aliased, single - non_aliased, tangled], dim=1)
+
+    def _passing_folds(self, passes: Tensor) -> Tensor:
+        """Count passing folds at each bin of the half, (B, M_w // 2 + 1, *M of the rows)."""
+        enough = torch.uint8 if math.prod(self.rate) < 256 else torch.int16
+        total = passes.view(torch.uint8).to(enough)
+        for dim, r, m in zip(self.row_dims, self.rate[:-1], self.bins[:-1], strict=True):
+            if r > 1:
+                folded = total.narrow(dim, 0, m) + total.narrow(dim, m, m)
+                for i in range(2, r):
+                    folded += total.narrow(dim, i * m, m)
+                total = folded
+        r, m = self.rate[-1], self.bins[-1]
+        width = m // 2 + 1
+        n_passing = total[:, :width].clone()
+        for j in range(1, r):
+            if 2 * j < r:
+                n_passing += total[:, j * m : j * m + width]
+            else:
+                last = (r - j) * m
+                mirrored = total[:, last - width + 1 : last + 1].flip((1, *self.row_dims))
+                if self.row_dims:  # negating an axis is flipping it, with bin 0 staying in place
+                    mirrored = mirrored.roll([1] * len(self.row_dims), self.row_dims)
+                n_passing += mirrored
+        return n_passing
+
+    def _at_home(self, passes: Tensor, first_negative: Sequence[int]) -> Tensor:
+        """Pick each bin's home fold along the rows; bins from ``first_negative`` on are negative."""
+        home = passes[:, : self.bins[-1] // 2 + 1]
+        for dim, split, m in zip(self.row_dims, first_negative, self.bins[:-1], strict=True):
+            negative = home.narrow(dim, home.shape[dim] - (m - split), m - split)
+            home = torch.cat([home.narrow(dim, 0, split), negative], dim=dim)
+        return home

@@ -1,0 +1,32 @@
+"""The catalogue of resampling operations, and how each splits into dense operation and decimation.
+
+One short rule per kind of operation, under :func:`register`, which names the functions it serves.
+A rule looks at one call and answers with a :class:`Split`, with :class:`Unsupported` and the
+reason, or with None where nothing is decimated. Adding an operation is adding a rule.
+"""
+
+from aliascope.sites import convolution, interpolation, pooling, slicing, unsupported
+from aliascope.sites.registry import (
+    Rule,
+    Site,
+    Split,
+    Unsupported,
+    register,
+    rule_for,
+    unregister,
+)
+
+__all__ = [
+    "Rule",
+    "Site",
+    "Split",
+    "Unsupported",
+    "convolution",
+    "interpolation",
+    "pooling",
+    "register",
+    "rule_for",
+    "slicing",
+    "unregister",
+    "unsupported",
+]

@@ -1,0 +1,39 @@
+"""Reading the arguments of a call, whichever form of the function was called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+
+def bind(
+    names: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], **defaults: Any
+) -> dict[str, Any]:
+    """Name the arguments of a call; builtins have no signature to ask."""
+    return {**defaults, **dict(zip(names.split(), args, strict=False)), **kwargs}
+
+
+def per_axis(value: Any, axes: int) -> tuple[int, ...]:
+    """Expand 2, [2] or (2, 2) to one int per axis."""
+    values = tuple(value) if isinstance(value, Sequence | torch.Size) else (value,)
+    return tuple(int(v) for v in (values * axes if len(values) == 1 else values))
+
+
+def _forms(axes: int, name: str) -> list[Any]:
+    """Find a function's forms: the functional, the builtin, and the operator of exported graphs."""
+    name = name.format(axes)
+    homes = [getattr(home, name, None) for home in (F, torch, torch._C._nn)]
+    return [*dict.fromkeys(form for form in homes if form is not None), f"aten::{name}"]
+
+
+def spatial_axes(function: Any) -> int:
+    """Read the number of spatial axes off a function's name, such as max_pool2d_with_indices."""
+    return next(axes for axes in (1, 2, 3) if f"{axes}d" in function.__name__)
+
+
+def all_axes(*names: str) -> list[Any]:
+    """List all forms of the functions, for 1 to 3 spatial axes; ``{}`` stands for the number."""
+    return [form for axes in (1, 2, 3) for name in names for form in _forms(axes, name)]

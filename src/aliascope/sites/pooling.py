@@ -1,0 +1,252 @@
+"""Strided and adaptive pooling: the same windows at stride 1, then decimation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aliascope.sites.calls import all_axes, bind, per_axis, spatial_axes
+from aliascope.sites.registry import Split, Unsupported, register
+
+MAX_POOL: dict[int, Any] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+AVG_POOL: dict[int, Any] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Where a pooling window can stand along one axis, from 0 at the start of the padding."""
+
+    size: int
+    kernel: int
+    stride: int
+    padding: int
+    dilation: int = 1
+    ceil_mode: bool = False
+
+    @property
+    def outside(self) -> int:
+        """How far, in ceil mode, the last window reaches beyond the padded input."""
+        reach = self.dilation * (self.kernel - 1) + 1
+        free = self.size + 2 * self.padding - reach
+        if not self.ceil_mode:
+            return 0
+        last = -(-free // self.stride) * self.stride
+        if last >= self.size + self.padding:  # torch drops a window that starts in the end padding
+            last -= self.stride
+        return max(0, last - free)
+
+
+def _windows(call: Mapping[str, Any], axes: int, rate: tuple[int, ...]) -> list[_Window]:
+    kernel = per_axis(call["kernel_size"], axes)
+    padding = per_axis(call["padding"], axes)
+    dilation = per_axis(call.get("dilation", 1), axes)
+    size = call["input"].shape[-axes:]
+    ceil = bool(call["ceil_mode"])
+    return [
+        _Window(*window, ceil) for window in zip(size, kernel, rate, padding, dilation, strict=True)
+    ]
+
+
+def _pool_rate(call: Mapping[str, Any], axes: int) -> tuple[int, ...]:
+    stride = call["stride"]
+    if stride is None or (isinstance(stride, Sequence) and len(stride) == 0):
+        stride = call["kernel_size"]
+    return per_axis(stride, axes)
+
+
+def _pad_amounts(before_after: Sequence[tuple[int, int]]) -> list[int]:
+    """Order padding as F.pad wants it: the last axis first."""
+    return [n for pair in reversed(before_after) for n in pair]
+
+
+def _dense_max_pool(call: Mapping[str, Any], axes: int, windows: list[_Window]) -> Tensor:
+    x, padding = call["input"], call["padding"]
+    if any(w.outside for w in windows):
+        sides = [(w.padding, w.padding + w.outside) for w in windows]
+        x, padding = F.pad(x, _pad_amounts(sides), value=-math.inf), 0
+    pooled: Tensor = MAX_POOL[axes](x, call["kernel_size"], 1, padding, call["dilation"])
+    return pooled
+
+
+@register(
+    *all_axes("max_pool{}d", "max_pool{}d_with_indices"),
+)
+def _max_pool(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Split | None:
+    call = bind(
+        "input kernel_size stride padding dilation ceil_mode return_indices",
+        args,
+        kwargs,
+        stride=None,
+        padding=0,
+        dilation=1,
+        ceil_mode=False,
+        return_indices=False,
+    )
+    axes = spatial_axes(function)
+    rate = _pool_rate(call, axes)
+    if max(rate) == 1:
+        return None
+    windows = _windows(call, axes, rate)
+    return Split(
+        "max_pool",
+        rate,
+        lambda: _dense_max_pool(call, axes, windows),
+        _with_indices(function, args, kwargs),
+        batched=call["input"].ndim == axes + 2,
+    )
+
+
+def _with_indices(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Callable[[Tensor], Any]:
+    """Give the decimated signal back as the original does: with its indices, if it returns them."""
+    returns_indices = kwargs.get("return_indices") or "with_indices" in getattr(
+        function, "__name__", ""
+    )
+    returns_indices = returns_indices or function is torch._C._nn.adaptive_max_pool2d
+    returns_indices = returns_indices or function is torch._C._nn.adaptive_max_pool3d
+    returns_indices = returns_indices or function is torch.adaptive_max_pool1d
+    if not returns_indices:
+        return lambda decimated: decimated
+    return lambda decimated: (decimated, function(*args, **kwargs)[1])
+
+
+def _dense_avg_pool(
+    x: Tensor,
+    kernel: tuple[int, ...],
+    windows: list[_Window],
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> Tensor:
+    axes = len(kernel)
+    padding = tuple(w.padding for w in windows)
+    if not any(w.outside for w in windows):
+        divisor = () if axes == 1 else (divisor_override,)  # avg_pool1d takes none
+        pooled: Tensor = AVG_POOL[axes](x, kernel, 1, padding, False, count_include_pad, *divisor)
+        return pooled
+    # In ceil mode the last windows reach beyond the padded input, and torch divides by the part
+    # inside: so sum first, then divide by as many samples as each window holds.
+    sides = [(w.padding, w.padding + w.outside) for w in windows]
+    total: Tensor = AVG_POOL[axes](F.pad(x, _pad_amounts(sides)), kernel, 1) * math.prod(kernel)
+    if divisor_override:
+        return total / divisor_override
+    for axis, w in enumerate(windows, start=-axes):
+        first, last = (
+            (0, w.size + 2 * w.padding)
+            if count_include_pad
+            else (
+                w.padding,
+                w.padding + w.size,
+            )
+        )
+        start = torch.arange(total.shape[axis], device=x.device)
+        inside = (start + w.kernel).clamp(max=last) - start.clamp(min=first)
+        total = total / inside.to(x.dtype).reshape(-1, *[1] * (-axis - 1))
+    return total
+
+
+@register(*all_axes("avg_pool{}d"))
+def _avg_pool(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Split | None:
+    call = bind(
+        "input kernel_size stride padding ceil_mode count_include_pad divisor_override",
+        args,
+        kwargs,
+        stride=None,
+        padding=0,
+        ceil_mode=False,
+        count_include_pad=True,
+        divisor_override=None,
+    )
+    axes = spatial_axes(function)
+    rate = _pool_rate(call, axes)
+    if max(rate) == 1:
+        return None
+    kernel = per_axis(call["kernel_size"], axes)
+    windows = _windows(call, axes, rate)
+    return Split(
+        "avg_pool",
+        rate,
+        lambda: _dense_avg_pool(
+            call["input"], kernel, windows, call["count_include_pad"], call["divisor_override"]
+        ),
+        batched=call["input"].ndim == axes + 2,
+    )
+
+
+@register(*all_axes("lp_pool{}d"))
+def _lp_pool(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Split | None:
+    call = bind(
+        "input norm_type kernel_size stride ceil_mode",
+        args,
+        kwargs,
+        stride=None,
+        ceil_mode=False,
+        padding=0,
+    )
+    axes = spatial_axes(function)
+    rate = _pool_rate(call, axes)
+    if max(rate) == 1:
+        return None
+    norm = float(call["norm_type"])
+    kernel = per_axis(call["kernel_size"], axes)
+    windows = _windows(call, axes, rate)
+
+    def dense() -> Tensor:
+        x = call["input"]
+        if math.isinf(norm):
+            sign = math.copysign(1.0, norm)
+            largest = _dense_max_pool(
+                {**call, "input": sign * x.abs(), "dilation": 1}, axes, windows
+            )
+            return sign * largest
+        mean = _dense_avg_pool(x.pow(norm), kernel, windows, True, None)
+        return (mean.sign() * mean.abs().relu()).mul(math.prod(kernel)).pow(1.0 / norm)
+
+    return Split("lp_pool", rate, dense, batched=call["input"].ndim == axes + 2)
+
+
+@register(
+    *all_axes("adaptive_avg_pool{}d", "adaptive_max_pool{}d", "adaptive_max_pool{}d_with_indices")
+)
+def _adaptive_pool(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Split | Unsupported | None:
+    call = bind("input output_size return_indices", args, kwargs)
+    axes = spatial_axes(function)
+    x = call["input"]
+    size = x.shape[-axes:]
+    wanted = call["output_size"]
+    wanted = tuple(wanted) if isinstance(wanted, Sequence) else (wanted,) * axes
+    wanted = tuple(n if w is None else int(w) for n, w in zip(size, wanted, strict=True))
+    rate = _whole_rate("adaptive_pool", size, wanted)
+    if not isinstance(rate, tuple):
+        return rate
+    is_max = "max" in function.__name__
+    pool = MAX_POOL[axes] if is_max else AVG_POOL[axes]
+    finish = _with_indices(function, args, kwargs)
+    return Split(
+        "adaptive_pool", rate, lambda: pool(x, rate, 1), finish, batched=x.ndim == axes + 2
+    )
+
+
+def _whole_rate(
+    op: str, size: Sequence[int], wanted: Sequence[int]
+) -> tuple[int, ...] | Unsupported | None:
+    """Rate from one size to another, where it is a whole number on every axis."""
+    if all(w >= n for n, w in zip(size, wanted, strict=True)) or all(w == 1 for w in wanted):
+        return None  # nothing is dropped, or only frequency zero is kept
+    if any(w == 0 or n % w for n, w in zip(size, wanted, strict=True)):
+        return Unsupported(op, f"rate from {tuple(size)} to {tuple(wanted)} samples is not whole")
+    return tuple(n // w for n, w in zip(size, wanted, strict=True))

@@ -1,0 +1,273 @@
+"""The run directory: parts are appended, each whole or not at all, and read back in order.
+
+Layout::
+
+    run.json                     what was run, and all that is needed to run it again
+    parts/000000/samples.parquet one row per sample: number, name, label, prediction, ...
+    parts/000000/counts.parquet  one row per sample and site: bins of each category
+    parts/000000/part.json       sites in the order of the counts' numbers; images left out
+    parts/000000/channel/0.zarr  counts of site 0 per channel, (samples, channels, 4)
+    parts/000000/category/0.zarr category of each bin, (samples, channels, *M)
+    parts/000000/folds/0.zarr    complex folds, (samples, channels, *rate, *M)
+
+A part is written beside its place and renamed into it, so that a process killed at any moment
+leaves nothing half-written behind.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import zarr
+
+from aliascope.errors import AliascopeError
+
+FORMAT = 1
+"""Version of the layout above, written to run.json."""
+
+Array = np.ndarray[Any, Any]
+
+
+class Store:
+    """A run directory.
+
+    Parameters
+    ----------
+    folder : path
+        Where it is; need not exist yet.
+
+    Examples
+    --------
+    >>> store = Store.temporary()
+    >>> store.write_run({"model": "mine"})
+    >>> store.read_run()["model"]
+    'mine'
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+
+    @classmethod
+    def temporary(cls) -> Store:
+        """Make one in the system's temporary folder, removed when no longer referred to."""
+        keeper = tempfile.TemporaryDirectory(prefix="aliascope-", ignore_cleanup_errors=True)
+        store = cls(keeper.name)
+        store._temporary = keeper
+        return store
+
+    @classmethod
+    def existing(cls, folder: str | os.PathLike[str]) -> Store:
+        """Open one that holds a run.
+
+        Raises
+        ------
+        AliascopeError
+            If the folder is missing, holds no run, or one of a newer layout.
+        """
+        store = cls(folder)
+        if not store.has_run():
+            raise AliascopeError(
+                f"{folder} holds no run (there is no run.json in it); "
+                "give a folder that `aliascope evaluate -o` or Measurement.save wrote."
+            )
+        version = store.read_run().get("format")
+        if version != FORMAT:
+            raise AliascopeError(
+                f"{folder} was written in run format {version}, but this version of Aliascope "
+                f"reads format {FORMAT}; install the version that wrote it (run.json names it)."
+            )
+        return store
+
+    # -- run.json ----------------------------------------------------------------------------
+
+    def has_run(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.folder / "run.json").is_file()
+
+    def read_run(self) -> dict[str, Any]:
+        """Read run.json."""
+        path = self.folder / "run.json"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise AliascopeError(f"{path} cannot be read as JSON ({error}).") from None
+        if not isinstance(content, dict):
+            raise AliascopeError(f"{path} does not describe a run.")
+        return content
+
+    def write_run(self, content: Mapping[str, Any]) -> None:
+        """Write run.json in one step."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        draft = self.folder / ".run.json.tmp"
+        draft.write_text(
+            json.dumps(_plain({"format": FORMAT, **content}), indent=2, ensure_ascii=False) + "\n",
+            encoding="utf-8",
+        )
+        draft.replace(self.folder / "run.json")
+
+    # -- parts -------------------------------------------------------------------------------
+
+    @property
+    def _parts(self) -> Path:
+        return self.folder / "parts"
+
+    def part_numbers(self) -> list[int]:
+        """Numbers of the parts that are whole, ascending."""
+        if not self._parts.is_dir():
+            return []
+        return sorted(int(entry.name) for entry in self._parts.iterdir() if entry.name.isdigit())
+
+    def begin(self, number: int) -> PartWriter:
+        """Begin a part; it appears when committed."""
+        return PartWriter(self._parts / f"{number:06d}")
+
+    def parts(self) -> Iterator[Part]:
+        """Read the parts in order."""
+        for number in self.part_numbers():
+            yield Part(self._parts / f"{number:06d}")
+
+    def copy_to(self, folder: str | os.PathLike[str]) -> None:
+        """Copy the run to a folder that holds none yet, in one step."""
+        target = Path(folder)
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise AliascopeError(f"{folder} is not an empty folder; save to a new one.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            shutil.copytree(self.folder, draft, dirs_exist_ok=True)
+            draft.chmod(0o777 & ~_umask())
+            if target.is_dir():
+                target.rmdir()
+            draft.rename(target)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+
+
+class PartWriter:
+    """Writes one part beside its place, then renames it into it.
+
+    Parameters
+    ----------
+    place : Path
+        Folder the part will be.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._draft = place.with_name(f"{place.name}.{os.getpid()}.tmp")
+        self._arrays: dict[tuple[str, int], Any] = {}
+
+    def write(self, kind: str, site: int, array: Array) -> None:
+        """Write a whole array of one site, (samples, ...)."""
+        target = self._array(kind, site, array.shape, array.shape, array.dtype)
+        target[...] = array
+
+    def write_sample(self, kind: str, site: int, i: int, n: int, array: Array) -> None:
+        """Write the i-th of n samples of one site's array."""
+        shape = (n, *array.shape)
+        self._array(kind, site, shape, (1, *array.shape), array.dtype)[i] = array
+
+    def _array(
+        self, kind: str, site: int, shape: Sequence[int], chunks: Sequence[int], dtype: Any
+    ) -> Any:
+        key = (kind, site)
+        if key not in self._arrays:
+            path = self._draft / kind / f"{site}.zarr"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            chunks = tuple(max(1, n) for n in chunks)
+            self._arrays[key] = zarr.open_array(
+                store=str(path), mode="w", shape=tuple(shape), chunks=chunks, dtype=dtype
+            )
+        return self._arrays[key]
+
+    def commit(
+        self,
+        samples: pd.DataFrame,
+        counts: pd.DataFrame,
+        sites: Sequence[Mapping[str, Any]],
+        unreadable: Sequence[Any] = (),
+    ) -> None:
+        """Write the tables and put the part into its place, over one of the same number."""
+        self._draft.mkdir(parents=True, exist_ok=True)
+        samples.to_parquet(self._draft / "samples.parquet", index=False)
+        counts.to_parquet(self._draft / "counts.parquet", index=False)
+        content = {"sites": list(sites), "unreadable": [list(entry) for entry in unreadable]}
+        (self._draft / "part.json").write_text(json.dumps(_plain(content)), encoding="utf-8")
+        if self._place.exists():
+            shutil.rmtree(self._place)
+        self._draft.rename(self._place)
+
+    def discard(self) -> None:
+        """Remove what was written of a part that will not be committed."""
+        shutil.rmtree(self._draft, ignore_errors=True)
+
+
+class Part:
+    """One part, read when asked.
+
+    Parameters
+    ----------
+    folder : Path
+        Its folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        content = json.loads((folder / "part.json").read_text(encoding="utf-8"))
+        self.sites: list[dict[str, Any]] = [_restored(site) for site in content["sites"]]
+        self.unreadable: list[list[Any]] = content["unreadable"]
+
+    def samples(self) -> pd.DataFrame:
+        """One row per sample."""
+        return pd.read_parquet(self.folder / "samples.parquet")
+
+    def counts(self) -> pd.DataFrame:
+        """One row per sample and site."""
+        return pd.read_parquet(self.folder / "counts.parquet")
+
+    def array(self, kind: str, site: int) -> Any | None:
+        """Open an array of one site, or None where that was not kept."""
+        path = self.folder / kind / f"{site}.zarr"
+        return zarr.open_array(store=str(path), mode="r") if path.is_dir() else None
+
+
+def _plain(value: Any) -> Any:
+    """Make a value fit for JSON, which has no NaN, tuples or numpy numbers."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value
+
+
+def _restored(site: dict[str, Any]) -> dict[str, Any]:
+    error = site.get("recomposition_error")
+    return {
+        **site,
+        "rate": tuple(site["rate"]),
+        "dense_shape": tuple(site["dense_shape"]),
+        "recomposition_error": math.nan if error is None else error,
+    }
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
