@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import hashlib
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+from aliascope.data import Batch as ImageBatch
+from aliascope.data import ImageSet, collate
 from aliascope.errors import AliascopeError
 from aliascope.measurement import Measurement
+from aliascope.models import LoadedModel
+from aliascope.predictions import Features, catching_features, class_scores, record_predictions
 from aliascope.scope import Handler, Scope, evaluating
+from aliascope.sites import Site
+from aliascope.spectrum import Criterion
+from aliascope.store import Store
 
 Images = Tensor | tuple[Tensor, Tensor]
 
@@ -93,50 +110,406 @@ def no_sites(model: str) -> str:
     )
 
 
-def class_scores(output: Any) -> Tensor | None:
-    """Find the class scores, (N, classes), in what a model returns; None where there are none.
+# -- a run ---------------------------------------------------------------------------------------
 
-    Examples
-    --------
-    >>> class_scores({"logits": torch.zeros(2, 10)}).shape
-    torch.Size([2, 10])
-    >>> class_scores(torch.zeros(2, 3, 8, 8)) is None
-    True
-    """
-    if isinstance(output, dict):
-        output = output.get("logits")
-    elif not isinstance(output, Tensor):
-        output = getattr(output, "logits", output)
-    if isinstance(output, list | tuple) and output:
-        output = output[0]
-    if isinstance(output, Tensor) and output.ndim == 2 and output.is_floating_point():
-        return output
-    return None
+VERSIONS_OF = ("aliascope", "torch", "torchvision", "timm", "numpy", "pillow", "zarr", "pandas")
+"""Packages whose versions a run remembers, where they are installed."""
+
+Progress = Callable[[int, int], None]
+"""Called with the number of images done and of all images."""
 
 
-def record_predictions(samples: pd.DataFrame, output: Any) -> None:
-    """Add the prediction, and with labels whether it is right, to a table of samples.
+@dataclass(frozen=True)
+class Options:
+    """What decides a run's numbers, beside the model and the images.
 
     Parameters
     ----------
-    samples : DataFrame
-        One row per sample; with labels, a column ``label`` (negative: unknown).
-    output
-        What the model returned.
+    start : int
+        First image, counted from 0 in the order of the data.
+    max_samples : int or None
+        How many images at most; None takes all.
+    batch_size : int
+        Images in a pass, 1 or more.
+    seed : int
+        Seed of torch's random numbers.
+    detail : {"site", "channel", "pixel", "folds"}
+        What is kept of each image.
+    threshold_db, reference, grid, fold_scale
+        See :class:`aliascope.spectrum.Criterion`.
+    save_features : bool
+        Keep the input of the classifier's last layer.
+
+    Raises
+    ------
+    AliascopeError
+        If a number is out of its range.
 
     Examples
     --------
-    >>> samples = pd.DataFrame({"sample": [0, 1], "label": [2, 0]})
-    >>> record_predictions(samples, torch.tensor([[0.1, 0.2, 0.7], [0.1, 0.2, 0.7]]))
-    >>> samples["top1"].tolist()
-    [True, False]
+    >>> Options(batch_size=0)
+    Traceback (most recent call last):
+    aliascope.errors.AliascopeError: batch_size is 0, but it must be 1 or more.
     """
+
+    start: int = 0
+    max_samples: int | None = None
+    batch_size: int = 16
+    seed: int = 0
+    detail: str = "site"
+    threshold_db: float = 20.0
+    reference: str = "max"
+    grid: str = "auto"
+    fold_scale: str = "unit"
+    save_features: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("start", 0), ("max_samples", 1), ("batch_size", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise AliascopeError(f"{name} is {value}, but it must be {least} or more.")
+        Criterion(self.threshold_db, self.reference, self.grid, self.fold_scale)
+
+    def scope(self, model: nn.Module, store: Store | None = None) -> Scope:
+        """Make the Scope that measures with these options."""
+        return Scope(
+            model,
+            detail=self.detail,
+            threshold_db=self.threshold_db,
+            reference=self.reference,
+            grid=self.grid,
+            fold_scale=self.fold_scale,
+            store=store,
+        )
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one pass of an empty image says of a model.
+
+    Attributes
+    ----------
+    sites : list of Site
+        Its sites.
+    classes : int or None
+        How many classes it tells apart; None where it is no classifier.
+    """
+
+    sites: list[Site]
+    classes: int | None
+
+
+def probe(loaded: LoadedModel, device: str = "cpu", size: tuple[int, int] | None = None) -> Probe:
+    """Run a model once on a grey image, to find its sites and the number of its classes.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        The model; it is moved to the device.
+    device : str
+        Such as "cpu" or "cuda:0".
+    size : (int, int), optional
+        Height and width in pixels; by default that of the preprocessing, or 224 × 224.
+
+    Returns
+    -------
+    Probe
+
+    Raises
+    ------
+    AliascopeError
+        If the device is not there, or the model does not take an image of that size.
+
+    Examples
+    --------
+    >>> from aliascope.models import load_model
+    >>> found = probe(load_model("torchvision:resnet18", weights="none"))
+    >>> len(found.sites), found.classes
+    (8, 1000)
+    """
+    side = loaded.preprocessing.crop or 224
+    height, width = size or (side, side)
+    model = on_device(loaded, device)
+    scope = Scope(loaded.network, detail=None)
+    channels = len(loaded.preprocessing.mean)
+    image = torch.full((1, channels, height, width), 0.5, device=device)
+    with scope, evaluating(model), refusing_images(loaded.name, (height, width)):
+        output = model(image)
     scores = class_scores(output)
-    if scores is None or len(scores) != len(samples):
+    return Probe(scope.sites, None if scores is None else scores.shape[1])
+
+
+def on_device(loaded: LoadedModel, device: str) -> nn.Module:
+    """Move a model, with its normalisation, to a device.
+
+    Raises
+    ------
+    AliascopeError
+        If the device is not there.
+    """
+    try:
+        return loaded.model.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        raise AliascopeError(
+            f"device is {device!r}, which is not to be had here ({first_line(error)}); "
+            "pass cpu, or cuda where torch finds a GPU."
+        ) from error
+
+
+@contextlib.contextmanager
+def refusing_images(name: str, size: Sequence[int]) -> Any:
+    """Turn a model's complaint about its input into one sentence."""
+    try:
+        yield
+    except AliascopeError:
+        raise
+    except torch.OutOfMemoryError as error:
+        raise AliascopeError(
+            f"{name} ran out of memory on the device ({first_line(error)}); "
+            "pass a smaller --batch-size."
+        ) from error
+    except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+        raise AliascopeError(
+            f"{name} cannot take an image of {size[0]} × {size[1]} pixels "
+            f"({first_line(error)}); pass another size with --resize and --crop."
+        ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """Shorten an exception to its first line."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(". ") if lines else type(error).__name__
+
+
+def evaluate(
+    loaded: LoadedModel,
+    images: ImageSet,
+    folder: str | os.PathLike[str],
+    options: Options | None = None,
+    *,
+    device: str = "cpu",
+    workers: int = 0,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Measurement:
+    """Run images through a model and measure, into a run directory.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        From :func:`aliascope.models.load_model`.
+    images : ImageSet
+        From :func:`aliascope.data.open_data`, with the model's preprocessing.
+    folder : path
+        The run directory: missing or empty, or with ``resume`` one of the same run.
+    options : Options, optional
+        What decides the numbers.
+    device : str
+        Where to run.
+    workers : int
+        Processes that decode images; 0 decodes in this one.
+    resume : bool
+        Go on with a run that was interrupted, measuring only what is missing.
+    progress : callable, optional
+        Called with the number of images done and of all images.
+
+    Returns
+    -------
+    Measurement
+
+    Raises
+    ------
+    AliascopeError
+        If the folder holds something else, the options are not those of the run to resume, the
+        model has no site or does not take the images, or no image could be read.
+    """
+    options = options or Options()
+    if workers < 0:
+        raise AliascopeError(f"workers is {workers}, but it must be 0 or more.")
+    chosen = _chosen(images, options)
+    store = Store(folder)
+    content = _description(loaded, images, chosen, options, device)
+    fresh = _enter_folder(store, content, resume)
+    torch.manual_seed(options.seed)
+    began = time.monotonic()
+    try:
+        _run_batches(loaded, images, chosen, options, store, device, workers, progress)
+        measurement = Measurement(store)
+        if len(measurement.samples) == 0:
+            name, reason = measurement.unreadable[0][1:]
+            raise AliascopeError(
+                f"None of the {len(chosen)} images could be read (first: {name}: {reason}); "
+                "pass a folder of intact images."
+            )
+    except AliascopeError:
+        if fresh and (len(store.part_numbers()) == 0 or len(Measurement(store).samples) == 0):
+            shutil.rmtree(store.folder)  # a run that could not begin leaves nothing
+        raise
+    content = store.read_run()
+    if content["status"] != "complete":
+        content.update(_outcome(measurement), status="complete")
+        if fresh:  # of a resumed run, the time before is not known
+            content["seconds"] = round(time.monotonic() - began, 1)
+        store.write_run(content)
+    return Measurement(store)
+
+
+def _chosen(images: ImageSet, options: Options) -> range:
+    if options.start >= len(images):
+        raise AliascopeError(
+            f"start is {options.start}, but {images.name} holds {len(images)} images, "
+            "counted from 0."
+        )
+    stop = len(images)
+    if options.max_samples is not None:
+        stop = min(stop, options.start + options.max_samples)
+    return range(options.start, stop)
+
+
+def _enter_folder(store: Store, content: dict[str, Any], resume: bool) -> bool:
+    """Begin the run, or go on with it; say whether it was begun here."""
+    if store.has_run():
+        if not resume:
+            raise AliascopeError(
+                f"{store.folder} holds a run already; pass --resume to go on with it, or another "
+                "folder with -o."
+            )
+        _check_same(store, Store.existing(store.folder).read_run(), content)
+        return False
+    if store.folder.exists() and (not store.folder.is_dir() or any(store.folder.iterdir())):
+        raise AliascopeError(
+            f"{store.folder} is not empty and holds no run; pass another folder with -o."
+        )
+    try:
+        store.write_run({**content, "status": "running"})
+    except OSError as error:
+        raise AliascopeError(
+            f"{store.folder} cannot be written ({error.strerror}); pass another folder with -o."
+        ) from error
+    return True
+
+
+def _check_same(store: Store, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse to go on with a run of something else, and say what differs."""
+    for section in ("model", "data", "options"):
+        for key, value in now[section].items():
+            had = before.get(section, {}).get(key)
+            if had != value:
+                raise AliascopeError(
+                    f"{store.folder} holds a run with {section} {key} {had!r}, not {value!r}; "
+                    "resume with the same, or pass another folder with -o."
+                )
+
+
+def _description(
+    loaded: LoadedModel, images: ImageSet, chosen: range, options: Options, device: str
+) -> dict[str, Any]:
+    """Describe the run: everything needed to repeat it."""
+    names = "\n".join(images.names[i] for i in chosen)
+    recipe = asdict(loaded.preprocessing)
+    return {
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": sys.argv,
+        "model": {
+            "name": loaded.name,
+            "weights": loaded.weights,
+            "weights_sha256": loaded.weights_sha256,
+            "preprocessing": {k: list(v) if isinstance(v, tuple) else v for k, v in recipe.items()},
+        },
+        "data": {
+            "name": images.name,
+            "images": len(chosen),
+            "labelled": images.labels is not None,
+            "names_sha256": hashlib.sha256(names.encode()).hexdigest(),
+        },
+        "options": asdict(options),
+        "detail": options.detail,
+        "device": device,
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in VERSIONS_OF:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions
+
+
+def _outcome(measurement: Measurement) -> dict[str, Any]:
+    accuracy = measurement.accuracy()
+    columns = ["name", "op", "rate", "supported", "reason", "recomposition_error"]
+    return {
+        "samples": len(measurement.samples),
+        "unreadable": measurement.unreadable,
+        "accuracy": accuracy.to_dict(orient="index"),
+        "sites": measurement.sites[columns].to_dict(orient="records"),
+    }
+
+
+def _run_batches(
+    loaded: LoadedModel,
+    images: ImageSet,
+    chosen: range,
+    options: Options,
+    store: Store,
+    device: str,
+    workers: int,
+    progress: Progress | None,
+) -> None:
+    """Run the batches that the store lacks. Batch k always holds the same images."""
+    batches = [
+        list(chosen[i : i + options.batch_size]) for i in range(0, len(chosen), options.batch_size)
+    ]
+    there = set(store.part_numbers())
+    missing = [number for number in range(len(batches)) if number not in there]
+    done = sum(len(batches[number]) for number in there if number < len(batches))
+    if progress:
+        progress(done, len(chosen))
+    if not missing:
         return
-    best = scores.detach().float().topk(min(5, scores.shape[1]), dim=1).indices.cpu()
-    samples["prediction"] = best[:, 0].numpy()
-    if "label" in samples and (samples["label"] >= 0).all():
-        hits = best == torch.from_numpy(samples["label"].to_numpy().copy())[:, None]
-        samples["top1"] = hits[:, 0].numpy()
-        samples["top5"] = hits.any(dim=1).numpy()
+    model = on_device(loaded, device)
+    loader: DataLoader[Any] = DataLoader(
+        images,
+        batch_sampler=[batches[number] for number in missing],
+        num_workers=min(workers, len(missing)) if len(missing) > 1 else 0,
+        collate_fn=collate,
+        pin_memory=False,
+    )
+    scope = options.scope(loaded.network, store)
+    with contextlib.ExitStack() as stack:
+        features = None
+        if options.save_features:
+            features = stack.enter_context(catching_features(loaded.network))
+        stack.enter_context(scope)
+        stack.enter_context(evaluating(model))
+        for number, batch in zip(missing, loader, strict=True):
+            _run_batch(loaded, model, scope, number, batch, device, features)
+            done += len(batches[number])
+            if progress:
+                progress(done, len(chosen))
+
+
+def _run_batch(
+    loaded: LoadedModel,
+    model: nn.Module,
+    scope: Scope,
+    number: int,
+    batch: ImageBatch,
+    device: str,
+    features: Features | None,
+) -> None:
+    samples = pd.DataFrame({"sample": batch.indices.numpy(), "name": batch.names})
+    if (batch.labels >= 0).any():
+        samples["label"] = batch.labels.numpy()
+    with scope.batch(samples, number=number, unreadable=batch.bad) as part:
+        if len(samples) == 0:
+            return
+        with refusing_images(loaded.name, batch.images.shape[-2:]):
+            output = model(batch.images.to(device))
+        if not any(site.supported for site in scope.sites):
+            raise AliascopeError(no_sites(loaded.name))
+        record_predictions(part.samples, output)
+        if features is not None and features.last is not None:
+            part.arrays["features"] = features.last.float().cpu().numpy()

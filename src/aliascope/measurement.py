@@ -272,6 +272,25 @@ class Measurement:
         """
         return self._sample_array("folds", "folds", site, sample)
 
+    def features(self) -> Array:
+        """Read the inputs of the classifier that ``aliascope evaluate --save-features`` kept.
+
+        Returns
+        -------
+        ndarray, shape (samples, features)
+            In the order of :attr:`samples`.
+
+        Raises
+        ------
+        AliascopeError
+            If they were not kept.
+        """
+        arrays = [part.array("features", 0) for part, _ in self._parts]
+        kept = [np.asarray(array[...]) for array in arrays if array is not None]
+        if not kept:
+            raise AliascopeError("Features were not kept; evaluate with --save-features.")
+        return np.concatenate(kept)
+
     def _sample_array(self, kind: str, detail: str, site: str, sample: int) -> Array:
         names = list(self.sites["name"])
         if site not in names:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -123,6 +123,7 @@ class Recorder:
         samples: pd.DataFrame,
         unsupported: Sequence[Site] = (),
         unreadable: Sequence[Any] = (),
+        arrays: Mapping[str, np.ndarray[Any, Any]] | None = None,
     ) -> None:
         """End the pass: fetch the counts from the device, check them, and write the part.
 
@@ -135,6 +136,8 @@ class Recorder:
         try:
             counts = self._fetched()
             self._check_finite(counts, samples)
+            for kind, array in (arrays or {}).items():
+                self._writer.write(kind, 0, array)
             sites = self._site_table([*self._sites, *unsupported])
             self._writer.commit(samples, self._count_table(counts, samples), sites, unreadable)
             self._writer = None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -212,6 +213,8 @@ class Scope:
         traceback: TracebackType | None,
     ) -> None:
         self._exit.close()
+        if self._batch is None:  # a pass that was interrupted
+            self._abort()
 
     # -- where in the model a call happens ---------------------------------------------------
 
@@ -273,7 +276,7 @@ class Scope:
         if not self._recorder.open:  # no sample could be read, or the model did not run
             self._recorder.begin(0, store.begin(batch.number))
         unsupported = [site for site in self.sites if not site.supported]
-        self._recorder.commit(batch.samples, unsupported, batch.unreadable)
+        self._recorder.commit(batch.samples, unsupported, batch.unreadable, batch.arrays)
         self._samples_seen += len(batch.samples)
         self._parts_written += 1
 
@@ -291,6 +294,7 @@ class Scope:
             return function(*args, **kwargs)
         try:
             found = rule(function, args, kwargs)
+            raw = found.dense() if isinstance(found, Split) else None
         except Exception as error:  # a call that its rule does not understand
             output = function(*args, **kwargs)  # raises, if it is the call that is wrong
             reason = f"its rule failed on this call ({type(error).__name__}: {error})"
@@ -301,23 +305,28 @@ class Scope:
         if isinstance(found, Unsupported):
             self._site(found, None)
             return function(*args, **kwargs)
-        return self._open_site(found, function, args, kwargs)
+        assert raw is not None
+        return self._open_site(found, raw, function, args, kwargs)
 
     def _open_site(
         self,
         split: Split,
+        raw: Tensor,
         function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
     ) -> Any:
-        raw = split.dense()
         dense = raw if split.batched else raw.unsqueeze(0)
         size = dense.shape[2:]
         kept = [-(-n // r) for n, r in zip(size, split.rate, strict=True)]
         # An axis with a single sample has nothing to drop; an output of one sample per axis keeps
         # no frequency but zero, and is not a site.
         rate = tuple(1 if n == 1 else r for n, r in zip(size, split.rate, strict=True))
-        if max(rate) == 1 or max(kept) == 1:
+        if max(rate) == 1 or max(kept) == 1 or dense.numel() == 0:
+            return function(*args, **kwargs)
+        if dense.dtype == torch.bool or dense.is_complex():
+            reason = f"its values are {str(dense.dtype).removeprefix('torch.')}, not real numbers"
+            self._site(Unsupported(split.op, reason, rate), None)
             return function(*args, **kwargs)
         site = self._site(split, dense, rate)
         if site.supported and math.isnan(site.recomposition_error):
@@ -367,13 +376,14 @@ class Scope:
         with torch.no_grad():
             original = _first_tensor(function(*args, **kwargs))
             recomposed = _first_tensor(split.finish(split.decimate(raw)))
-        if original.shape != recomposed.shape:
-            site.supported = False
-            site.reason = (
-                f"its split gives shape {tuple(recomposed.shape)} in place of "
-                f"{tuple(original.shape)}"
-            )
-            return
+        for gives, wanted in (
+            (tuple(recomposed.shape), tuple(original.shape)),
+            (recomposed.dtype, original.dtype),
+        ):
+            if gives != wanted:
+                site.supported = False
+                site.reason = f"its split gives {gives} in place of {wanted}"
+                return
         largest = float(original.abs().max())
         difference = float((original.double() - recomposed.double()).abs().max())
         site.recomposition_error = difference / largest if largest > 0 else difference
@@ -393,12 +403,15 @@ class Batch:
         Number of the part.
     unreadable : list
         Index, name and reason of images that were left out.
+    arrays : dict of str to ndarray
+        Arrays of one's own to keep with the part, (samples, ...), such as features.
     """
 
     def __init__(self, samples: pd.DataFrame, number: int, unreadable: list[Any]) -> None:
         self.samples = samples
         self.number = number
         self.unreadable = unreadable
+        self.arrays: dict[str, np.ndarray[Any, Any]] = {}
 
 
 class _Intercept(TorchFunctionMode):

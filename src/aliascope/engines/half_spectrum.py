@@ -195,7 +195,7 @@ class _BlockCounter:
         return n_passing
 
     def _at_home(self, passes: Tensor, first_negative: Sequence[int]) -> Tensor:
-        """Pick each bin's home fold along the rows; bins from ``first_negative`` on are negative."""
+        """Pick home folds along the rows, whose bins are negative from ``first_negative`` on."""
         home = passes[:, : self.bins[-1] // 2 + 1]
         for dim, split, m in zip(self.row_dims, first_negative, self.bins[:-1], strict=True):
             negative = home.narrow(dim, home.shape[dim] - (m - split), m - split)

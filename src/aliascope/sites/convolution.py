@@ -20,7 +20,7 @@ def _conv(
     stride = per_axis(call["stride"], axes)
     if max(stride) == 1:
         return None
-    call["stride"] = 1
+    call["stride"] = (1,) * axes
     return Split("conv", stride, lambda: function(**call), batched=call["input"].ndim == axes + 2)
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aliascope.sites.calls import bind, per_axis
+from aliascope.sites.calls import all_axes, bind, per_axis
 from aliascope.sites.pooling import AVG_POOL
-from aliascope.sites.registry import Split, Unsupported, register
+from aliascope.sites.registry import Split, Unsupported, memory_format, register
 
 Kernel = Callable[[Tensor], Tensor]
 
@@ -41,13 +42,47 @@ _KERNELS: dict[str, tuple[Kernel, int]] = {
 }
 _ANTIALIAS_KERNELS: dict[str, Kernel] = {"bilinear": _triangle, "bicubic": _cubic(-0.5)}
 
+_OPERATORS = {
+    "upsample_nearest{}d": ("nearest", False),
+    "_upsample_nearest_exact{}d": ("nearest-exact", False),
+    "upsample_linear{}d": ("linear", False),
+    "upsample_bilinear{}d": ("bilinear", False),
+    "upsample_trilinear{}d": ("trilinear", False),
+    "upsample_bicubic{}d": ("bicubic", False),
+    "_upsample_bilinear{}d_aa": ("bilinear", True),
+    "_upsample_bicubic{}d_aa": ("bicubic", True),
+}
+"""Mode of the operators below ``F.interpolate``, and whether they antialias."""
+
 
 @register(F.interpolate)
 def _interpolate(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Split | Unsupported | None:
     names = "input size scale_factor mode align_corners recompute_scale_factor antialias"
-    call = bind(names, args, kwargs, mode="nearest")
+    return _interpolation(bind(names, args, kwargs, mode="nearest"))
+
+
+def _operator(
+    mode: str,
+    antialias: bool,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Split | Unsupported | None:
+    """Read a call of an operator below ``F.interpolate``, as exported graphs have them."""
+    corners = "" if mode.startswith("nearest") else "align_corners"
+    call = bind(f"input size {corners} scale_factor", args, kwargs, mode=mode, antialias=antialias)
+    size = call.get("size", call.get("output_size"))
+    factor = call.get("scale_factor", call.get("scale_factors"))
+    return _interpolation({**call, "size": size, "scale_factor": factor})
+
+
+for _name, (_mode, _antialias) in _OPERATORS.items():
+    register(*all_axes(_name))(partial(_operator, _mode, _antialias))
+
+
+def _interpolation(call: Mapping[str, Any]) -> Split | Unsupported | None:
     x, mode = call["input"], call["mode"]
     size = tuple(x.shape[2:])
     wanted, scale = _interpolation_scale(call, size)
@@ -62,6 +97,8 @@ def _interpolate(
     antialias = bool(call.get("antialias"))
     if mode not in (_ANTIALIAS_KERNELS if antialias else {*_KERNELS, "nearest", "nearest-exact"}):
         return Unsupported("interpolate", f"mode {mode!r} has no rule", rate)
+    if antialias and call.get("align_corners"):
+        return Unsupported("interpolate", "antialias with align_corners has no rule", rate)
 
     def dense() -> Tensor:
         signal = x
@@ -75,7 +112,7 @@ def _interpolate(
             else:
                 signal = _interpolated_axis(signal, axis, r, mode)
             signal = signal.narrow(axis, 0, min(signal.shape[axis], r * w))
-        return signal
+        return signal.contiguous(memory_format=memory_format(x))
 
     return Split("interpolate", rate, dense)
 
@@ -124,8 +161,10 @@ def _interpolated_axis(signal: Tensor, axis: int, rate: int, mode: str) -> Tenso
 def _antialiased_axis(signal: Tensor, axis: int, rate: int, mode: str) -> Tensor:
     """Filter along one axis with the kernel stretched by the rate, renormalised at the ends."""
     size = signal.shape[axis]
-    position = torch.arange(size, device=signal.device, dtype=torch.float32)
+    exact = torch.promote_types(signal.dtype, torch.float32)
+    position = torch.arange(size, device=signal.device, dtype=exact)
     center = position[: size - rate // 2, None] + (rate - 1) / 2
     weights = _ANTIALIAS_KERNELS[mode]((position - center) / rate)
     weights = (weights / weights.sum(dim=1, keepdim=True)).to(signal.dtype)
-    return (signal.movedim(axis, -1) @ weights.T).movedim(-1, axis)
+    with torch.autocast(signal.device.type, enabled=False):  # it would round the product
+        return (signal.movedim(axis, -1) @ weights.T).movedim(-1, axis)

@@ -108,13 +108,11 @@ def _with_indices(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Callable[[Tensor], Any]:
     """Give the decimated signal back as the original does: with its indices, if it returns them."""
-    returns_indices = kwargs.get("return_indices") or "with_indices" in getattr(
-        function, "__name__", ""
-    )
-    returns_indices = returns_indices or function is torch._C._nn.adaptive_max_pool2d
-    returns_indices = returns_indices or function is torch._C._nn.adaptive_max_pool3d
-    returns_indices = returns_indices or function is torch.adaptive_max_pool1d
-    if not returns_indices:
+    name = function.__name__
+    # All but the functional forms of adaptive max pooling return indices without being asked.
+    functional = getattr(F, name, None)
+    always = "with_indices" in name or ("adaptive_max" in name and function is not functional)
+    if not (always or kwargs.get("return_indices")):
         return lambda decimated: decimated
     return lambda decimated: (decimated, function(*args, **kwargs)[1])
 
@@ -133,24 +131,19 @@ def _dense_avg_pool(
         pooled: Tensor = AVG_POOL[axes](x, kernel, 1, padding, False, count_include_pad, *divisor)
         return pooled
     # In ceil mode the last windows reach beyond the padded input, and torch divides by the part
-    # inside: so sum first, then divide by as many samples as each window holds.
+    # inside: so average whole windows, then rescale each by how much of it is inside.
     sides = [(w.padding, w.padding + w.outside) for w in windows]
-    total: Tensor = AVG_POOL[axes](F.pad(x, _pad_amounts(sides)), kernel, 1) * math.prod(kernel)
+    mean: Tensor = AVG_POOL[axes](F.pad(x, _pad_amounts(sides)), kernel, 1)
     if divisor_override:
-        return total / divisor_override
+        return mean * (math.prod(kernel) / divisor_override)
     for axis, w in enumerate(windows, start=-axes):
-        first, last = (
-            (0, w.size + 2 * w.padding)
-            if count_include_pad
-            else (
-                w.padding,
-                w.padding + w.size,
-            )
-        )
-        start = torch.arange(total.shape[axis], device=x.device)
+        first, last = 0, w.size + 2 * w.padding
+        if not count_include_pad:
+            first, last = w.padding, w.padding + w.size
+        start = torch.arange(mean.shape[axis], device=x.device)
         inside = (start + w.kernel).clamp(max=last) - start.clamp(min=first)
-        total = total / inside.to(x.dtype).reshape(-1, *[1] * (-axis - 1))
-    return total
+        mean = mean * (w.kernel / inside.to(x.dtype)).reshape(-1, *[1] * (-axis - 1))
+    return mean
 
 
 @register(*all_axes("avg_pool{}d"))
@@ -218,7 +211,12 @@ def _lp_pool(
 
 
 @register(
-    *all_axes("adaptive_avg_pool{}d", "adaptive_max_pool{}d", "adaptive_max_pool{}d_with_indices")
+    *all_axes(
+        "adaptive_avg_pool{}d",
+        "_adaptive_avg_pool{}d",
+        "adaptive_max_pool{}d",
+        "adaptive_max_pool{}d_with_indices",
+    )
 )
 def _adaptive_pool(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]

@@ -92,7 +92,7 @@ class Split:
         decimated = dense[index]
         if not self.contiguous:
             return decimated
-        return decimated.contiguous(memory_format=_memory_format(dense))
+        return decimated.clone(memory_format=memory_format(dense))
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,14 @@ def _qualified_name(operator: Any) -> str:
     return str(packet._qualified_op_name)
 
 
-def _memory_format(tensor: Tensor) -> torch.memory_format:
+def memory_format(tensor: Tensor) -> torch.memory_format:
+    """Tell channels-last tensors from others.
+
+    Examples
+    --------
+    >>> memory_format(torch.zeros(1, 2, 3, 3).to(memory_format=torch.channels_last))
+    torch.channels_last
+    """
     for ndim, channels_last in ((4, torch.channels_last), (5, torch.channels_last_3d)):
         if (
             tensor.ndim == ndim

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -45,7 +46,7 @@ def _slice(
 
 
 def _step(s: slice) -> int:
-    return s.step if isinstance(s.step, int) else 1
+    return 1 if s.step is None else operator.index(s.step)
 
 
 def _plain_slices(index: tuple[Any, ...], ndim: int) -> tuple[slice, ...] | None:

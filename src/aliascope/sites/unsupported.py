@@ -12,31 +12,54 @@ from aliascope.sites.calls import all_axes, bind, per_axis
 from aliascope.sites.registry import Unsupported, register
 
 
-@register(F.grid_sample, torch.grid_sampler)
+@register(
+    F.grid_sample,
+    *(
+        form
+        for name in ("grid_sampler", "grid_sampler_2d", "grid_sampler_3d")
+        for form in (getattr(torch, name), f"aten::{name}")
+    ),
+)
 def _grid_sample(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Unsupported:
     return Unsupported("grid_sample", "samples at positions that depend on data")
 
 
-@register("torchvision::roi_align", "torchvision::roi_pool", "torchvision::ps_roi_align")
+@register(*(f"torchvision::{kind}_{name}" for kind in ("roi", "ps_roi") for name in ("align", "pool")))
 def _roi(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Unsupported:
     return Unsupported("roi_pool", "samples boxes at positions that depend on data")
 
 
-@register(F.pixel_unshuffle, F.unfold)
-def _space_to_depth(
+@register("torchvision::deform_conv2d")
+def _deformable_conv(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Unsupported | None:
-    if function is F.unfold:
-        names = "input kernel_size dilation padding stride"
-        stride = per_axis(bind(names, args, kwargs, stride=1)["stride"], 2)
-        if max(stride) == 1:
-            return None
-        return Unsupported("unfold", "moves patches to channels; their filter comes later", stride)
+    call = bind("input weight offset mask bias stride_h stride_w", args, kwargs)
+    stride = (int(call["stride_h"]), int(call["stride_w"]))
+    if max(stride) == 1:
+        return None
+    return Unsupported("deform_conv", "its offsets are given at the kept samples only", stride)
+
+
+@register(F.pixel_unshuffle, "aten::pixel_unshuffle")
+def _pixel_unshuffle(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Unsupported:
     return Unsupported("pixel_unshuffle", "moves samples to channels and drops none")
+
+
+@register(F.unfold, torch._C._nn.im2col, "aten::im2col")
+def _unfold(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Unsupported | None:
+    names = "input kernel_size dilation padding stride"
+    stride = per_axis(bind(names, args, kwargs, stride=1)["stride"], 2)
+    if max(stride) == 1:
+        return None
+    return Unsupported("unfold", "moves patches to channels; their filter comes later", stride)
 
 
 @register(*all_axes("fractional_max_pool{}d", "fractional_max_pool{}d_with_indices"))

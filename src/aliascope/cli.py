@@ -1,0 +1,478 @@
+"""The command ``aliascope``: options in, a run directory, a table or a figure out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from aliascope.errors import AliascopeError
+
+if TYPE_CHECKING:
+    from aliascope.evaluate import Options
+    from aliascope.measurement import Measurement
+    from aliascope.models import LoadedModel
+
+WIDE = 112
+"""Columns that the table with bars and shapes takes; a narrower terminal gets a plain one."""
+
+WIDTH_OF_FILES = 160
+"""Columns of output that is no terminal."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+app = typer.Typer(
+    name="aliascope",
+    help="Measure where, and how much, a PyTorch vision network aliases.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+plot_app = typer.Typer(
+    help="Draw figures of a run as PNG, SVG or PDF.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(plot_app, name="plot")
+
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="torchvision:NAME, timm:NAME, efficientnet_lite0, or MODULE:FUNCTION for a function "
+        "that returns your own network.",
+    ),
+]
+Weights = Annotated[
+    str,
+    typer.Option(
+        "--weights",
+        "-w",
+        metavar="default|none|FILE",
+        help="Published weights, random ones (from --seed), or a file: safetensors, or a state "
+        "dict saved by torch.save.",
+    ),
+]
+Resize = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PIXELS",
+        help="Resize the shorter side to this; 0 does not resize. Default: the weights' recipe.",
+    ),
+]
+Crop = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PIXELS",
+        help="Cut a centred square of this size; 0 does not crop. Default: the weights' recipe.",
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, ...; auto takes cuda where it is."),
+]
+Seed = Annotated[int, typer.Option(help="Seed of random numbers, random weights included.")]
+Accounting = Annotated[
+    str,
+    typer.Option(
+        metavar="exact|published",
+        help="exact: the categories partition the bins. published: as the authors' code counted "
+        "(see docs/definitions.md).",
+    ),
+]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)]
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """Read "0.5,0.5,0.5"."""
+    try:
+        return tuple(float(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        raise AliascopeError(
+            f"{text!r} is not a list of numbers; write one per channel, as in 0.5,0.5,0.5."
+        ) from None
+
+
+@app.command()
+def evaluate(
+    model: ModelName,
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            "-d",
+            metavar="samples|FOLDER",
+            help="20 photographs that come with a package, or a folder: of class folders named by "
+            "WordNet id or class index, or of images without labels.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Folder of the run.",
+            show_default="runs/MODEL-DATA",
+        ),
+    ] = None,
+    weights: Weights = "default",
+    start: Annotated[int, typer.Option(help="First image, counted from 0.")] = 0,
+    max_samples: Annotated[
+        int | None, typer.Option(help="Images to measure at most.", show_default="all")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Images in a pass.")] = 16,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that decode images.", show_default="cores, at most 8"),
+    ] = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    threshold_db: Annotated[
+        float,
+        typer.Option(
+            metavar="DB", help="A fold passes above this many decibels below the reference level."
+        ),
+    ] = 20.0,
+    reference: Annotated[
+        str,
+        typer.Option(
+            metavar="max|mean",
+            help="Reference level: the largest or the mean power of the decimated spectrum, per "
+            "sample and channel.",
+        ),
+    ] = "max",
+    grid: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|seed|native",
+            help="Bins of the spectrum: as many as the dense signal has samples (seed, as "
+            "published) or as the decimated one (native); auto: seed up to rate 4.",
+        ),
+    ] = "auto",
+    fold_scale: Annotated[
+        str,
+        typer.Option(
+            metavar="unit|contribution",
+            help="Compare folds as they are (as published), or divided by their number.",
+        ),
+    ] = "unit",
+    detail: Annotated[
+        str,
+        typer.Option(
+            metavar="site|channel|pixel|folds",
+            help="What to keep: counts per site, per channel too, the category of every bin too, "
+            "the complex folds too (large: 100 MB an image for a ResNet).",
+        ),
+    ] = "site",
+    save_features: Annotated[
+        bool, typer.Option("--save-features", help="Keep the input of the classifier's last layer.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in the output folder.")
+    ] = False,
+    accounting: Accounting = "exact",
+    resize: Resize = None,
+    crop: Crop = None,
+    interpolation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="bilinear, bicubic, nearest, ... Default: the weights' recipe."
+        ),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R,G,B",
+            help="Mean of the normalisation, of pixels in [0, 1]. Default: the weights' recipe.",
+        ),
+    ] = None,
+    std: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R,G,B",
+            help="Standard deviation of the normalisation. Default: the weights' recipe.",
+        ),
+    ] = None,
+) -> None:
+    """Run images through a model and measure aliasing."""
+    from aliascope.evaluate import Options
+    from aliascope.models import load_model
+
+    options = Options(
+        start=start,
+        max_samples=max_samples,
+        batch_size=batch_size,
+        seed=seed,
+        detail=detail,
+        threshold_db=threshold_db,
+        reference=reference,
+        grid=grid,
+        fold_scale=fold_scale,
+        save_features=save_features,
+    )
+    loaded = load_model(
+        model,
+        weights=weights,
+        resize=resize,
+        crop=crop,
+        interpolation=interpolation,
+        mean=_numbers(mean) if mean else None,
+        std=_numbers(std) if std else None,
+        seed=seed,
+    )
+    folder = output or Path("runs", f"{_file_name(model)}-{_file_name(data)}")
+    measurement = _evaluate(loaded, data, folder, options, _device(device), workers, resume)
+    _show(measurement, folder, accounting)
+
+
+def _evaluate(
+    loaded: LoadedModel,
+    data: str,
+    folder: Path,
+    options: Options,
+    device: str,
+    workers: int | None,
+    resume: bool,
+) -> Measurement:
+    from aliascope.data import open_data
+    from aliascope.evaluate import evaluate as evaluate_images
+    from aliascope.evaluate import no_sites, probe
+
+    console = _console()
+    found = probe(loaded, device)
+    if not any(site.supported for site in found.sites):
+        raise AliascopeError(no_sites(loaded.name))
+    images = open_data(data, loaded.preprocessing, num_classes=found.classes)
+    console.print(
+        f"{loaded.name} (weights {loaded.weights}) on {data}, {device}\n"
+        f"images: {loaded.preprocessing.describe()}",
+        style="dim",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+    with Progress(
+        TextColumn("measuring"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("images,"),
+        _Rate(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bars:
+        task = bars.add_task("", total=None, start=False)
+
+        def progress(done: int, total: int) -> None:
+            if bars.tasks[task].total is None:
+                bars.start_task(task)
+                bars.tasks[task].fields["first"] = done
+            bars.update(task, completed=done, total=total)
+
+        try:
+            return evaluate_images(
+                loaded,
+                images,
+                folder,
+                options,
+                device=device,
+                workers=min(8, os.cpu_count() or 1) if workers is None else workers,
+                resume=resume,
+                progress=progress,
+            )
+        except KeyboardInterrupt:
+            bars.stop()
+            done = int(bars.tasks[task].completed)
+            print(
+                f"aliascope: interrupted after {done} images, which are kept in {folder}; "
+                "run the same command with --resume to go on.",
+                file=sys.stderr,
+            )
+            raise typer.Exit(INTERRUPTED) from None
+
+
+class _Rate(ProgressColumn):
+    """Images a second, of this session."""
+
+    def render(self, task: Task) -> Text:
+        done = task.completed - task.fields.get("first", 0)
+        return Text(f"{done / task.elapsed:.1f} images/s" if done and task.elapsed else "")
+
+
+@app.command()
+def sites(
+    model: ModelName,
+    weights: Weights = "none",
+    size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PIXELS", help="Side of the square input.", show_default="the model's crop"
+        ),
+    ] = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """List where a model decimates, without data."""
+    import pandas as pd
+
+    from aliascope.evaluate import no_sites, probe
+    from aliascope.models import load_model
+    from aliascope.tables import sites_table
+
+    if size is not None and size < 1:
+        raise AliascopeError(f"size is {size}, but it must be 1 or more.")
+    loaded = load_model(model, weights=weights, seed=seed)
+    found = probe(loaded, _device(device), (size, size) if size else None)
+    if not found.sites:
+        raise AliascopeError(no_sites(model))
+    console = _console()
+    console.print(sites_table(pd.DataFrame([vars(site) for site in found.sites])))
+    measured = sum(site.supported for site in found.sites)
+    console.print(f"{measured} sites can be measured, {len(found.sites) - measured} cannot.")
+
+
+@app.command()
+def show(run: Run, accounting: Accounting = "exact") -> None:
+    """Show a run's accuracy and its table of fractions."""
+    from aliascope.measurement import load
+
+    _show(load(run), run, accounting)
+
+
+@plot_app.command()
+def pie(
+    run: Run,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="PNG, SVG or PDF.", show_default="RUN/pie.png"
+        ),
+    ] = None,
+    accounting: Accounting = "exact",
+    palette: Annotated[
+        str, typer.Option(metavar="paper|colour-blind", help="Colours of the categories.")
+    ] = "paper",
+) -> None:
+    """Draw the nested ring: the mean over sites outside, each site inside."""
+    from aliascope import figures
+    from aliascope.measurement import load
+
+    figure = figures.pie(load(run), accounting=accounting, colours=palette)
+    print(figures.save(figure, output or run / "pie.png"))
+
+
+# -- shared --------------------------------------------------------------------------------------
+
+
+def _show(measurement: Measurement, folder: Path, accounting: str) -> None:
+    from aliascope.tables import accuracy_lines, fractions_table
+
+    console = _console()
+    table = fractions_table(measurement, accounting=accounting, wide=console.width >= WIDE)
+    console.print()
+    for line in accuracy_lines(measurement):
+        console.print(line, highlight=False)
+    console.print(table)
+    for _, site in measurement.sites[~measurement.sites["supported"].astype(bool)].iterrows():
+        console.print(
+            f"not measured: {site['name']} ({site['op']}): {site['reason']}", markup=False
+        )
+    skipped = measurement.unreadable
+    if skipped:
+        console.print(
+            f"{len(skipped)} images could not be read and were left out; all are named in "
+            f"{folder / 'run.json'} (first: {skipped[0][1]}: {skipped[0][2]})",
+            style="yellow",
+            markup=False,
+        )
+    if measurement.run.get("status") == "running":
+        console.print("This run is not finished; evaluate with --resume to go on.", style="yellow")
+    n = len(measurement.samples)
+    options = measurement.run.get("options") or measurement.run.get("criterion", {})
+    console.print(
+        f"{n} images, {accounting} accounting, threshold {options.get('threshold_db')} dB below "
+        f"the {options.get('reference')}; run in {folder}",
+        style="dim",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH_OF_FILES)
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _file_name(text: str) -> str:
+    """Make a name fit for a folder: torchvision:resnet34 becomes torchvision-resnet34."""
+    kept = "".join(c if c.isalnum() or c in "._-" else "-" for c in text.rstrip("/"))
+    return kept.strip("-.") or "run"
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"aliascope: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command; bad input is one sentence on standard error and exit code 2.
+
+    Parameters
+    ----------
+    args : list of str, optional
+        Arguments; those of the process by default.
+
+    Examples
+    --------
+    >>> main(["show", "no/such/run"])
+    Traceback (most recent call last):
+    SystemExit: 2
+    """
+    command: Any = typer.main.get_command(app)
+    try:
+        code = command.main(args=args, prog_name="aliascope", standalone_mode=False)
+    except AliascopeError as error:
+        _refuse(str(error))
+    except KeyboardInterrupt:
+        print("aliascope: interrupted.", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+    except Exception as error:
+        # Typer's own complaints, whichever copy of click it brings.
+        complaint = getattr(error, "format_message", None)
+        if complaint is None:
+            raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(complaint())
+            raise SystemExit(2) from None
+        context = getattr(error, "ctx", None)
+        where = f" (see {context.command_path} -h)" if context else ""
+        _refuse(f"{complaint().rstrip('.')}{where}.")
+    raise SystemExit(code or 0)

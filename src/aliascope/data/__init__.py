@@ -1,0 +1,21 @@
+"""Images to measure on: folders, and the samples that come with a package."""
+
+from aliascope.data.images import (
+    Batch,
+    ImageSet,
+    Item,
+    collate,
+    imagenet_synsets,
+    open_data,
+)
+from aliascope.data.samples import sample_files
+
+__all__ = [
+    "Batch",
+    "ImageSet",
+    "Item",
+    "collate",
+    "imagenet_synsets",
+    "open_data",
+    "sample_files",
+]

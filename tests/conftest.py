@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+# Nothing may leave the machine: a proxy that refuses every connection stands in for the network.
+os.environ.update(
+    {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTPS_PROXY")},
+    HF_HUB_OFFLINE="1",
+)
+torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
