@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from aliascope import __version__
 from aliascope.data import Batch as ImageBatch
 from aliascope.data import ImageSet, collate
 from aliascope.errors import AliascopeError
@@ -112,7 +113,7 @@ def no_sites(model: str) -> str:
 
 # -- a run ---------------------------------------------------------------------------------------
 
-VERSIONS_OF = ("aliascope", "torch", "torchvision", "timm", "numpy", "pillow", "zarr", "pandas")
+VERSIONS_OF = ("torch", "torchvision", "timm", "numpy", "pillow", "zarr", "pandas")
 """Packages whose versions a run remembers, where they are installed."""
 
 Progress = Callable[[int, int], None]
@@ -430,7 +431,11 @@ def _description(
 
 
 def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    versions = {
+        "aliascope": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
     for package in VERSIONS_OF:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)

@@ -82,7 +82,9 @@ class Measurement:
             counts.append(counted.assign(site=counted["site"].map(numbers)))
         empty = pd.DataFrame({"sample": [], "site": [], **{c: [] for c in COLUMNS}}, dtype="int64")
         self.samples = _concatenated(samples, empty[["sample"]])
-        self.counts = _concatenated(counts, empty)
+        self.counts = _concatenated(counts, empty).sort_values(
+            ["sample", "site"], kind="stable", ignore_index=True
+        )
 
     def _merged_sites(self, parts: list[Part]) -> pd.DataFrame:
         """Give every site one row and its final name, whichever parts it appears in."""

@@ -103,18 +103,21 @@ class Recorder:
         grid = self.criterion.grid_for(site.rate)
         position = len(self._sites)
         counts = torch.full((*dense.shape[:2], 4), NOT_FINITE, dtype=torch.int64)
-        for i, signal in enumerate(dense):
-            exponents = peak_exponents(signal.float(), axes)
+        for i, sample in enumerate(dense):
+            signal = sample.to(torch.promote_types(dense.dtype, torch.float32))
+            exponents = peak_exponents(signal, axes)
             if exponents is None:
+                counts[i, torch.isfinite(signal).flatten(1).all(dim=1).cpu()] = 0
                 continue
-            split = folds(torch.ldexp(signal.float(), -exponents), site.rate, grid=grid)
+            split = folds(torch.ldexp(signal, -exponents), site.rate, grid=grid)
             category = classify_folds(split, self.criterion, axes)
             for c in Category:
                 counts[i, :, c] = (category == c).flatten(1).sum(dim=1).cpu()
             self._writer.write_sample("category", position, i, len(dense), category.cpu().numpy())
             if self.detail == "folds":
-                scale = torch.ldexp(torch.ones_like(exponents, dtype=torch.float32), exponents)
+                scale = torch.ldexp(torch.ones_like(exponents, dtype=signal.dtype), exponents)
                 split = split * scale.reshape(len(signal), *[1] * (2 * axes))
+                split = split.to(torch.complex64)
                 self._writer.write_sample("folds", position, i, len(dense), split.cpu().numpy())
         return counts
 

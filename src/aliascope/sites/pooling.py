@@ -30,16 +30,23 @@ class _Window:
     ceil_mode: bool = False
 
     @property
+    def free(self) -> int:
+        """How far the window can move without leaving the padded input."""
+        return self.size + 2 * self.padding - self.dilation * (self.kernel - 1) - 1
+
+    @property
+    def last(self) -> int:
+        """Where the last window starts; 0 where there is but one."""
+        if not self.ceil_mode:
+            return self.free // self.stride * self.stride
+        last = -(-self.free // self.stride) * self.stride
+        # torch drops a window that starts in the end padding
+        return last - self.stride if last >= self.size + self.padding else last
+
+    @property
     def outside(self) -> int:
         """How far, in ceil mode, the last window reaches beyond the padded input."""
-        reach = self.dilation * (self.kernel - 1) + 1
-        free = self.size + 2 * self.padding - reach
-        if not self.ceil_mode:
-            return 0
-        last = -(-free // self.stride) * self.stride
-        if last >= self.size + self.padding:  # torch drops a window that starts in the end padding
-            last -= self.stride
-        return max(0, last - free)
+        return max(0, self.last - self.free)
 
 
 def _windows(call: Mapping[str, Any], axes: int, rate: tuple[int, ...]) -> list[_Window]:
@@ -95,6 +102,8 @@ def _max_pool(
     if max(rate) == 1:
         return None
     windows = _windows(call, axes, rate)
+    if all(w.last == 0 for w in windows):  # one output; in ceil mode the window may be far larger
+        return None
     return Split(
         "max_pool",
         rate,
@@ -166,6 +175,8 @@ def _avg_pool(
         return None
     kernel = per_axis(call["kernel_size"], axes)
     windows = _windows(call, axes, rate)
+    if all(w.last == 0 for w in windows):  # one output; in ceil mode the window may be far larger
+        return None
     return Split(
         "avg_pool",
         rate,
@@ -195,6 +206,8 @@ def _lp_pool(
     norm = float(call["norm_type"])
     kernel = per_axis(call["kernel_size"], axes)
     windows = _windows(call, axes, rate)
+    if all(w.last == 0 for w in windows):  # one output; in ceil mode the window may be far larger
+        return None
 
     def dense() -> Tensor:
         x = call["input"]

@@ -92,7 +92,7 @@ class Split:
         decimated = dense[index]
         if not self.contiguous:
             return decimated
-        return decimated.clone(memory_format=memory_format(dense))
+        return decimated.clone()  # in the memory layout of the dense signal
 
 
 @dataclass(frozen=True)
@@ -211,21 +211,3 @@ def rule_for(function: Any) -> Rule | None:
 def _qualified_name(operator: Any) -> str:
     packet = getattr(operator, "overloadpacket", operator)
     return str(packet._qualified_op_name)
-
-
-def memory_format(tensor: Tensor) -> torch.memory_format:
-    """Tell channels-last tensors from others.
-
-    Examples
-    --------
-    >>> memory_format(torch.zeros(1, 2, 3, 3).to(memory_format=torch.channels_last))
-    torch.channels_last
-    """
-    for ndim, channels_last in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-        if (
-            tensor.ndim == ndim
-            and not tensor.is_contiguous()
-            and tensor.is_contiguous(memory_format=channels_last)
-        ):
-            return channels_last
-    return torch.contiguous_format

@@ -26,7 +26,9 @@ def _grid_sample(
     return Unsupported("grid_sample", "samples at positions that depend on data")
 
 
-@register(*(f"torchvision::{kind}_{name}" for kind in ("roi", "ps_roi") for name in ("align", "pool")))
+@register(
+    *(f"torchvision::{kind}_{name}" for kind in ("roi", "ps_roi") for name in ("align", "pool"))
+)
 def _roi(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Unsupported:

@@ -1,0 +1,1 @@
+"""What Aliascope finds in many architectures, and what it costs; each module is a command."""

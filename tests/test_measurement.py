@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+
+import aliascope as al
+from aliascope.categories import COLUMNS
+from aliascope.store import Store
+from tests_shared import GOLDEN, GOLDEN_NAMES
+
+
+def site(path, number=1, **changes):
+    described = {
+        "name": path,
+        "path": path,
+        "number": number,
+        "op": "conv",
+        "rate": [2, 2],
+        "dense_shape": [3, 8, 8],
+        "grid": "seed",
+        "supported": True,
+        "reason": "",
+        "recomposition_error": 0.0,
+    }
+    return {**described, **changes}
+
+
+def store_of(counts, sites, first_sample=0, store=None, number=0):
+    """Make a store of one more part; counts: (samples, sites, 4)."""
+    store = store or Store.temporary()
+    if not store.has_run():
+        store.write_run({"detail": "site"})
+    counts = np.asarray(counts)
+    n, s, _ = counts.shape
+    samples = np.arange(first_sample, first_sample + n)
+    table = pd.DataFrame(counts.reshape(-1, 4), columns=COLUMNS)
+    table.insert(0, "site", np.tile(np.arange(s), n))
+    table.insert(0, "sample", np.repeat(samples, s))
+    store.begin(number).commit(pd.DataFrame({"sample": samples}), table, sites)
+    return store
+
+
+@pytest.fixture
+def by_hand():
+    counts = [
+        [[2, 1, 1, 4], [8, 0, 0, 0]],
+        [[0, 4, 2, 2], [0, 0, 0, 8]],
+        [[6, 1, 0, 1], [4, 4, 0, 0]],
+    ]
+    return al.Measurement(store_of(counts, [site("a"), site("b.c")])), np.array(counts) / 8
+
+
+def test_a_sites_fractions_are_the_mean_over_samples(by_hand):
+    measurement, fractions = by_hand
+    table = measurement.fractions(by="site")
+    assert list(table.index) == ["a", "b.c"]
+    assert np.allclose(table[COLUMNS], fractions.mean(axis=0))
+
+
+def test_the_models_fractions_are_the_unweighted_mean_over_sites(by_hand):
+    measurement, fractions = by_hand
+    assert np.allclose(measurement.fractions(by="overall")[COLUMNS], fractions.mean(axis=(0, 1)))
+    assert np.allclose(measurement.fractions(by="sample"), fractions.mean(axis=1))
+
+
+def test_intervals_are_students_over_samples(by_hand):
+    measurement, fractions = by_hand
+    row = measurement.fractions(by="overall").iloc[0]
+    tangled = fractions.mean(axis=1)[:, 3]
+    low, high = stats.t.interval(0.95, 2, tangled.mean(), stats.sem(tangled))
+    assert row["tangled_low"] == pytest.approx(max(low, 0))
+    assert row["tangled_high"] == pytest.approx(min(high, 1))
+
+
+def test_one_sample_has_no_interval():
+    row = al.Measurement(store_of([[[1, 1, 1, 1]]], [site("a")])).fractions().iloc[0]
+    assert np.isnan(row["tangled_low"]) and np.isnan(row["tangled_high"])
+
+
+@pytest.mark.parametrize("by", ["site", "sample", "overall"])
+@pytest.mark.parametrize("accounting", ["exact", "published"])
+def test_fractions_sum_to_one(by_hand, by, accounting):
+    table = by_hand[0].fractions(by=by, accounting=accounting)
+    assert np.allclose(table[COLUMNS].sum(axis=1), 1)
+
+
+def test_published_accounting_counts_aliased_bins_twice_and_renormalises_each_sample(by_hand):
+    measurement, fractions = by_hand
+    twice = fractions.copy()
+    twice[..., 0] += twice[..., 2]
+    expected = (twice / twice.sum(axis=-1, keepdims=True)).mean(axis=0)
+    assert np.allclose(measurement.fractions(accounting="published")[COLUMNS], expected)
+
+
+@pytest.mark.parametrize("name", GOLDEN_NAMES)
+def test_on_the_golden_cases_both_accountings_are_what_the_formulas_give(name):
+    category = GOLDEN[f"{name}/category"]
+    counts = np.stack([(category == c).sum(axis=(1, 2, 3)) for c in range(4)], axis=1)
+    measurement = al.Measurement(store_of(counts[:, None], [site("a")]))
+    exact = (counts / counts.sum(axis=1, keepdims=True)).mean(axis=0)
+    n0, n1, n2, n3 = counts.T
+    total = n0 + n1 + 2 * n2 + n3
+    published = np.stack([(n0 + n2) / total, n1 / total, n2 / total, n3 / total]).mean(axis=1)
+    assert np.allclose(measurement.fractions()[COLUMNS], exact)
+    assert np.allclose(measurement.fractions(accounting="published")[COLUMNS], published)
+
+
+def test_parts_are_joined_by_module_and_not_by_position():
+    store = store_of([[[8, 0, 0, 0], [0, 8, 0, 0]]], [site("a"), site("b")])
+    store_of([[[0, 8, 0, 0], [8, 0, 0, 0]]], [site("b"), site("a")], 1, store, 1)
+    table = al.Measurement(store).fractions()
+    assert table.loc["a", "no_pass"] == 1 and table.loc["b", "non_aliased"] == 1
+
+
+def test_a_module_with_several_sites_numbers_them():
+    store = store_of([[[8, 0, 0, 0]] * 3], [site("a"), site("b", 1), site("b", 2)])
+    assert list(al.Measurement(store).sites["name"]) == ["a", "b#1", "b#2"]
+
+
+def test_what_was_not_measured_is_listed_last_with_its_reason():
+    lost = site("z", op="grid_sample", rate=[], supported=False, reason="positions depend on data")
+    measurement = al.Measurement(store_of([[[8, 0, 0, 0]]], [site("a"), lost]))
+    assert list(measurement.sites["reason"]) == ["", "positions depend on data"]
+    assert list(measurement.fractions().index) == ["a"]
+
+
+def test_counts_are_exact_integers(by_hand):
+    measurement, _ = by_hand
+    assert (measurement.counts.dtypes == "int64").all()
+    assert (measurement.counts[COLUMNS].sum(axis=1) == 8).all()
+    assert measurement.total_bins().to_dict() == {"a": 24, "b.c": 24}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [({"by": "layer"}, "by is 'layer'"), ({"accounting": "fair"}, "accounting is 'fair'")],
+)
+def test_unknown_choices_are_named(by_hand, arguments, words):
+    with pytest.raises(al.AliascopeError, match=words):
+        by_hand[0].fractions(**arguments)
+
+
+def test_accuracy_has_wilsons_interval():
+    store = Store.temporary()
+    store.write_run({})
+    samples = pd.DataFrame({"sample": range(20), "top1": [True] * 18 + [False] * 2})
+    counts = pd.DataFrame({"sample": [], "site": [], **{c: [] for c in COLUMNS}}, dtype="int64")
+    store.begin(0).commit(samples, counts, [])
+    row = al.Measurement(store).accuracy().loc["top1"]
+    z = stats.norm.ppf(0.975)
+    centre, n, p = (0.9 + z**2 / 40) / (1 + z**2 / 20), 20, 0.9
+    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    assert (row["correct"], row["n"]) == (18, 20)
+    assert (row["low"], row["high"]) == pytest.approx((centre - half, centre + half))
+
+
+def test_without_labels_there_is_no_accuracy(by_hand):
+    assert by_hand[0].accuracy().empty
+
+
+# -- saving and loading --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("detail", ["site", "channel", "pixel", "folds"])
+def test_a_saved_measurement_is_loaded_as_it_was(tmp_path, detail):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.MaxPool2d(2))
+    measured = al.measure(model, [torch.rand(2, 3, 19, 21) for _ in range(2)], detail=detail)
+    measured.save(tmp_path / "run")
+    loaded = al.load(tmp_path / "run")
+    assert loaded.sites.equals(measured.sites)
+    assert loaded.counts.equals(measured.counts)
+    assert loaded.samples.equals(measured.samples)
+    assert loaded.fractions().equals(measured.fractions())
+    if detail == "channel":
+        assert loaded.fractions("channel").equals(measured.fractions("channel"))
+    if detail in ("pixel", "folds"):
+        assert (loaded.category_map("0", 3) == measured.category_map("0", 3)).all()
+    if detail == "folds":
+        assert (loaded.folds("2", 1) == measured.folds("2", 1)).all()
+
+
+def test_saving_never_writes_into_a_folder_that_holds_something(tmp_path, by_hand):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(al.AliascopeError, match="not an empty folder"):
+        by_hand[0].save(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(al.AliascopeError, match="holds no run"):
+        al.load(tmp_path)
+
+
+def test_a_damaged_run_json_is_refused_in_one_sentence(tmp_path):
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(al.AliascopeError, match="cannot be read as JSON"):
+        al.load(tmp_path)
+
+
+def test_a_run_of_a_newer_format_is_refused(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(al.AliascopeError, match="format 99"):
+        al.load(tmp_path)
+
+
+def test_details_that_were_not_kept_are_named():
+    measured = al.measure(nn.AvgPool2d(2), [torch.rand(1, 3, 8, 8)])
+    with pytest.raises(al.AliascopeError, match="detail='channel'"):
+        measured.fractions("channel")
+    with pytest.raises(al.AliascopeError, match="detail='pixel'"):
+        measured.category_map("(root)", 0)
+    with pytest.raises(al.AliascopeError, match="no site 'conv9'"):
+        measured.category_map("conv9", 0)
+    with pytest.raises(al.AliascopeError, match="no sample 7"):
+        measured.category_map("(root)", 7)
+
+
+# -- the store -----------------------------------------------------------------------------------
+
+
+def test_a_part_appears_only_when_committed():
+    store = Store.temporary()
+    store.write_run({})
+    writer = store.begin(0)
+    writer.write("category", 0, np.zeros((2, 3, 4, 4), np.uint8))
+    assert store.part_numbers() == []
+    writer.discard()
+    assert store.part_numbers() == [] and not any((store.folder / "parts").iterdir())
+
+
+def test_a_part_written_again_replaces_the_first():
+    store = store_of([[[8, 0, 0, 0]]], [site("a")])
+    store_of([[[0, 8, 0, 0]]], [site("a")], store=store)
+    assert store.part_numbers() == [0]
+    assert al.Measurement(store).fractions().loc["a", "non_aliased"] == 1
+
+
+def test_what_a_killed_process_left_of_a_part_is_not_read():
+    store = store_of([[[8, 0, 0, 0]]], [site("a")])
+    (store.folder / "parts" / "000001.4242.tmp").mkdir()
+    assert store.part_numbers() == [0]
+
+
+def test_memory_of_a_measurement_does_not_hold_channels(tmp_path):
+    model = nn.Conv2d(3, 64, 3, 2)
+    measured = al.measure(model, [torch.rand(4, 3, 16, 16) for _ in range(3)], detail="channel")
+    table = measured.fractions("channel")
+    assert table.shape == (64, 4)
+    assert np.allclose(table.mean(), measured.fractions().iloc[0][COLUMNS].astype(float))
