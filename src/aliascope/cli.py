@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -15,6 +16,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -32,6 +34,9 @@ WIDE = 112
 
 WIDTH_OF_FILES = 160
 """Columns of output that is no terminal."""
+
+SECONDS_BETWEEN_LINES = 30.0
+"""How often progress is said where there is no terminal for a bar."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -214,8 +219,10 @@ def evaluate(
 ) -> None:
     """Run images through a model and measure aliasing."""
     from aliascope.evaluate import Options
+    from aliascope.measurement import check_accounting
     from aliascope.models import load_model
 
+    check_accounting(accounting)
     options = Options(
         start=start,
         max_samples=max_samples,
@@ -269,25 +276,7 @@ def _evaluate(
         soft_wrap=True,
         markup=False,
     )
-    with Progress(
-        TextColumn("measuring"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("images,"),
-        _Rate(),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bars:
-        task = bars.add_task("", total=None, start=False)
-
-        def progress(done: int, total: int) -> None:
-            if bars.tasks[task].total is None:
-                bars.start_task(task)
-                bars.tasks[task].fields["first"] = done
-            bars.update(task, completed=done, total=total)
-
+    with _ImagesProgress() as progress:
         try:
             return evaluate_images(
                 loaded,
@@ -297,13 +286,12 @@ def _evaluate(
                 device=device,
                 workers=min(8, os.cpu_count() or 1) if workers is None else workers,
                 resume=resume,
-                progress=progress,
+                progress=progress.report,
             )
         except KeyboardInterrupt:
-            bars.stop()
-            done = int(bars.tasks[task].completed)
+            progress.stop()
             print(
-                f"aliascope: interrupted after {done} images, which are kept in {folder}; "
+                f"aliascope: interrupted after {progress.done} images, kept in {folder}; "
                 "run the same command with --resume to go on.",
                 file=sys.stderr,
             )
@@ -314,8 +302,48 @@ class _Rate(ProgressColumn):
     """Images a second, of this session."""
 
     def render(self, task: Task) -> Text:
-        done = task.completed - task.fields.get("first", 0)
+        done = task.completed - task.fields["first"]
         return Text(f"{done / task.elapsed:.1f} images/s" if done and task.elapsed else "")
+
+
+class _ImagesProgress(Progress):
+    """Progress bar with rate and time left; on no terminal a line every half minute instead."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        super().__init__(
+            TextColumn("measuring"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("images,"),
+            _Rate(),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self.done = self.first = 0
+        self._began = self._said = time.monotonic()
+        self._bar: TaskID | None = None
+
+    def report(self, done: int, total: int) -> None:
+        """Say how many images are done, of how many."""
+        if self._bar is None:
+            self.first, self._began = done, time.monotonic()
+            self._bar = self.add_task("", total=total, completed=done, first=done)
+        self.done = done
+        self.update(self._bar, completed=done)
+        now = time.monotonic()
+        if self.disable and now - self._said > SECONDS_BETWEEN_LINES and done > self.first:
+            self._said = now
+            rate = (done - self.first) / (now - self._began)
+            left = (total - done) / rate
+            print(
+                f"{done} of {total} images, {rate:.1f} images/s, {left / 60:.0f} min left",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 @app.command()

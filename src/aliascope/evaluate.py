@@ -26,6 +26,7 @@ from aliascope.errors import AliascopeError
 from aliascope.measurement import Measurement
 from aliascope.models import LoadedModel
 from aliascope.predictions import Features, catching_features, class_scores, record_predictions
+from aliascope.recorder import DETAILS
 from aliascope.scope import Handler, Scope, evaluating
 from aliascope.sites import Site
 from aliascope.spectrum import Criterion
@@ -169,6 +170,8 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise AliascopeError(f"{name} is {value}, but it must be {least} or more.")
+        if self.detail not in DETAILS:
+            raise AliascopeError(f"detail is {self.detail!r}, but it must be one of {DETAILS}.")
         Criterion(self.threshold_db, self.reference, self.grid, self.fold_scale)
 
     def scope(self, model: nn.Module, store: Store | None = None) -> Scope:

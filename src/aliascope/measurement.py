@@ -142,7 +142,7 @@ class Measurement:
         >>> m.fractions(by="overall").round(3)[["no_pass", "tangled"]].sum(axis=1).item() <= 1
         True
         """
-        _check("accounting", accounting, ACCOUNTINGS)
+        check_accounting(accounting)
         _check("by", by, ("site", "sample", "channel", "overall"))
         if by == "channel":
             return self._channel_fractions(accounting)
@@ -367,6 +367,11 @@ def load(folder: str | os.PathLike[str]) -> Measurement:
 
 def _key(site: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(site[column] for column in _KEY)
+
+
+def check_accounting(accounting: str) -> None:
+    """Refuse an accounting that is none of :data:`ACCOUNTINGS`."""
+    _check("accounting", accounting, ACCOUNTINGS)
 
 
 def _check(name: str, value: str, known: tuple[str, ...]) -> None:
