@@ -184,7 +184,7 @@ def evaluate(
         typer.Option(
             metavar="site|channel|pixel|folds",
             help="What to keep: counts per site, per channel too, the category of every bin too, "
-            "the complex folds too (large: 100 MB an image for a ResNet).",
+            "the complex folds too (large: 170 MB an image for a ResNet-34).",
         ),
     ] = "site",
     save_features: Annotated[

@@ -27,7 +27,8 @@ from aliascope.measurement import Measurement
 from aliascope.models import LoadedModel
 from aliascope.predictions import Features, catching_features, class_scores, record_predictions
 from aliascope.recorder import DETAILS
-from aliascope.scope import Handler, Scope, evaluating
+from aliascope.scope import Scope, evaluating
+from aliascope.seam import Handler
 from aliascope.sites import Site
 from aliascope.spectrum import Criterion
 from aliascope.store import Store

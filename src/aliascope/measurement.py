@@ -73,13 +73,14 @@ class Measurement:
             numbers = {
                 position: rows[_key(site)]
                 for position, site in enumerate(part.sites)
-                if site["supported"]
+                if site["supported"] and self.sites["supported"].iloc[rows[_key(site)]]
             }
             self._parts.append((part, numbers))
             self.unreadable += [(i, name, reason) for i, name, reason in part.unreadable]
             samples.append(part.samples())
             counted = part.counts()
-            counts.append(counted.assign(site=counted["site"].map(numbers)))
+            counted = counted[counted["site"].isin(list(numbers))]
+            counts.append(counted.assign(site=counted["site"].map(numbers).astype("int64")))
         empty = pd.DataFrame({"sample": [], "site": [], **{c: [] for c in COLUMNS}}, dtype="int64")
         self.samples = _concatenated(samples, empty[["sample"]])
         self.counts = _concatenated(counts, empty).sort_values(

@@ -1,0 +1,37 @@
+# `make demo` and `make test` set up everything they need, given python3.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint clean
+
+$(VENV)/demo.stamp: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[samples]'
+	touch $@
+
+$(VENV)/dev.stamp: $(VENV)/demo.stamp pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/aliascope evaluate --model efficientnet_lite0 --data samples --output runs/demo --resume
+	$(BIN)/aliascope plot pie runs/demo
+	@echo
+	@echo 'Next, try (. $(BIN)/activate makes `aliascope` a command):'
+	@echo '  aliascope sites --model torchvision:resnet34'
+	@echo '  aliascope evaluate --model torchvision:resnet34 --data samples   # downloads the weights'
+	@echo '  aliascope evaluate --model efficientnet_lite0 --data FOLDER_OF_YOUR_IMAGES'
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

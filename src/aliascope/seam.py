@@ -1,0 +1,188 @@
+"""The seam: at each site *dense operation, handlers, decimation* in place of the operation."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from aliascope import sites
+from aliascope.errors import AliascopeError
+from aliascope.sites import Site, Split, Unsupported
+from aliascope.tracking import in_backward
+
+MISFIT = {torch.float16: 0.05, torch.bfloat16: 0.3}
+"""Relative recomposition error above which a split is wrong rather than rounded; else 0.001."""
+
+Arguments = tuple[Any, ...]
+
+
+class Handler(Protocol):
+    """What is called at each site with the dense signal.
+
+    It may record from the signal and return None, or return a changed signal of the same shape,
+    which is then what gets decimated.
+    """
+
+    def __call__(self, site: Site, dense: Tensor) -> Tensor | None:
+        """Handle the dense signal, (N, C, *size), of one site in one pass."""
+
+
+class Seam(TorchFunctionMode):
+    """Intercept torch's functions, and open those that decimate.
+
+    Parameters
+    ----------
+    path : callable
+        Gives the path of the module that runs; None where calls are none of the model's.
+    handlers : iterable of Handler
+        Called in order at each site.
+    """
+
+    def __init__(self, path: Callable[[], str | None], handlers: Iterable[Handler]) -> None:
+        super().__init__()
+        self._path = path
+        self._handlers = handlers
+        self._found: dict[tuple[str, int, str, tuple[int, ...]], Site] = {}
+        self._ordinals: Counter[str] = Counter()
+
+    @property
+    def sites(self) -> list[Site]:
+        """Sites found so far, in the order in which they first ran."""
+        return list(self._found.values())
+
+    def new_pass(self) -> None:
+        """Count the sites of each module anew."""
+        self._ordinals.clear()
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Iterable[type],
+        args: Arguments = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run one call: as it is, or opened."""
+        kwargs = kwargs or {}
+        path = self._path()
+        rule = sites.rule_for(function) if path is not None else None
+        if rule is None or path is None:
+            return function(*args, **kwargs)
+        try:
+            found = rule(function, args, kwargs)
+            raw = found.dense() if isinstance(found, Split) else None
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # a call that its rule does not understand
+            if in_backward():  # where checkpointing ends the forward early by an exception
+                raise
+            output = function(*args, **kwargs)  # raises, if it is the call that is wrong
+            reason = f"its rule failed on this call ({type(error).__name__}: {error})"
+            name = getattr(function, "__name__", "operation")
+            self._site(path, Unsupported(name, reason))
+            return output
+        if isinstance(found, Split) and raw is not None:
+            return self._open(path, found, raw, function, args, kwargs)
+        if isinstance(found, Unsupported):
+            self._site(path, found)
+        return function(*args, **kwargs)
+
+    def _open(
+        self,
+        path: str,
+        split: Split,
+        raw: Tensor,
+        function: Callable[..., Any],
+        args: Arguments,
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        dense = raw if split.batched else raw.unsqueeze(0)
+        size = dense.shape[2:]
+        kept = [-(-n // r) for n, r in zip(size, split.rate, strict=True)]
+        # An axis with a single sample has nothing to drop; an output of one sample per axis keeps
+        # no frequency but zero, and is not a site.
+        rate = tuple(1 if n == 1 else r for n, r in zip(size, split.rate, strict=True))
+        if max(rate) == 1 or max(kept) == 1 or dense.numel() == 0:
+            return function(*args, **kwargs)
+        if dense.dtype == torch.bool or dense.is_complex():
+            reason = f"its values are {str(dense.dtype).removeprefix('torch.')}, not real numbers"
+            self._site(path, Unsupported(split.op, reason, rate))
+            return function(*args, **kwargs)
+        site = self._site(path, split, dense, rate)
+        if site.supported and math.isnan(site.recomposition_error):
+            _check_recomposition(site, split, raw, lambda: function(*args, **kwargs))
+        if not site.supported:
+            return function(*args, **kwargs)
+        for handler in self._handlers:
+            changed = handler(site, dense)
+            if changed is not None:
+                if changed.shape != dense.shape:
+                    raise AliascopeError(
+                        f"A handler changed the dense signal of {site.name} from shape "
+                        f"{tuple(dense.shape)} to {tuple(changed.shape)}; it must keep the shape."
+                    )
+                dense = changed
+        return split.finish(split.decimate(dense if split.batched else dense.squeeze(0)))
+
+    def _site(
+        self,
+        path: str,
+        found: Split | Unsupported,
+        dense: Tensor | None = None,
+        rate: tuple[int, ...] | None = None,
+    ) -> Site:
+        """Look the site up, or note a new one; its module's other sites then get numbers too."""
+        rate = found.rate if rate is None else rate
+        if in_backward():  # run again: nothing is new, and the order may be another
+            for site in self._found.values():
+                if (site.path, site.op, site.rate) == (path, found.op, rate):
+                    return site
+            return Site(path, found.op, rate, path=path, recomposition_error=0.0)
+        self._ordinals[path] += 1
+        key = (path, self._ordinals[path], found.op, rate)
+        if key not in self._found:
+            of_path = [site for site in self._found.values() if site.path == path]
+            shape = tuple(dense.shape[1:]) if dense is not None else ()
+            site = Site(path, found.op, rate, shape, path=path, number=len(of_path) + 1)
+            if of_path:
+                of_path[0].name, site.name = f"{path}#1", f"{path}#{site.number}"
+            if isinstance(found, Unsupported):
+                site.supported, site.reason = False, found.reason
+            self._found[key] = site
+        return self._found[key]
+
+
+@torch.no_grad()
+def _check_recomposition(
+    site: Site, split: Split, raw: Tensor, original_call: Callable[[], Any]
+) -> None:
+    """Compare the decimated dense signal with what the operation itself gives."""
+    original = _first_tensor(original_call())
+    recomposed = _first_tensor(split.finish(split.decimate(raw)))
+    for gives, wanted in (
+        (tuple(recomposed.shape), tuple(original.shape)),
+        (recomposed.dtype, original.dtype),
+    ):
+        if gives != wanted:
+            site.supported = False
+            site.reason = f"its split gives {gives} in place of {wanted}"
+            return
+    if original.is_meta:
+        return
+    largest = float(original.abs().max())
+    difference = float((original.double() - recomposed.double()).abs().max())
+    site.recomposition_error = difference / largest if largest > 0 else difference
+    if site.recomposition_error > MISFIT.get(original.dtype, 1e-3):
+        site.supported = False
+        site.reason = f"its split differs from it by {site.recomposition_error:.1g} of its peak"
+
+
+def _first_tensor(output: Any) -> Tensor:
+    while not isinstance(output, Tensor):
+        output = output[0]
+    return output
