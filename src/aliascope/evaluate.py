@@ -9,8 +9,9 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from aliascope import __version__
+from aliascope.attacks import PUBLISHED_EPS, PUBLISHED_STEPS, Attack, vanishing_gradients
 from aliascope.data import Batch as ImageBatch
 from aliascope.data import ImageSet, collate
 from aliascope.errors import AliascopeError
@@ -31,7 +33,7 @@ from aliascope.scope import Scope, evaluating
 from aliascope.seam import Handler
 from aliascope.sites import Site
 from aliascope.spectrum import Criterion
-from aliascope.store import Store
+from aliascope.store import Store, plain
 
 Images = Tensor | tuple[Tensor, Tensor]
 
@@ -142,6 +144,15 @@ class Options:
         See :class:`aliascope.spectrum.Criterion`.
     save_features : bool
         Keep the input of the classifier's last layer.
+    attack : str or None
+        Attack the images: "pgd", "fgsm" or a class of torchattacks; see
+        :class:`aliascope.attacks.Attack` for its options here.
+    eps : tuple of float
+        Largest disturbances, on pixels in [0, 1]; each image is measured at each.
+    attack_steps, attack_step_size, attack_arguments
+        See :class:`aliascope.attacks.Attack`.
+    save_adversarial : int
+        Keep the disturbed images of so many images, at each epsilon.
 
     Raises
     ------
@@ -165,15 +176,51 @@ class Options:
     grid: str = "auto"
     fold_scale: str = "unit"
     save_features: bool = False
+    attack: str | None = None
+    eps: tuple[float, ...] = PUBLISHED_EPS
+    attack_steps: int = PUBLISHED_STEPS
+    attack_step_size: float | None = None
+    attack_arguments: Mapping[str, Any] = field(default_factory=dict)
+    save_adversarial: int = 0
 
     def __post_init__(self) -> None:
         for name, least in (("start", 0), ("max_samples", 1), ("batch_size", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise AliascopeError(f"{name} is {value}, but it must be {least} or more.")
+        if self.save_adversarial < 0:
+            raise AliascopeError(
+                f"save_adversarial is {self.save_adversarial}, but it must be 0 or more."
+            )
+        if not self.eps or len(set(self.eps)) < len(self.eps):
+            raise AliascopeError(f"eps is {list(self.eps)}, but it must name values, each once.")
+        for eps in self.eps:
+            if not 0 <= eps <= 1:
+                raise AliascopeError(f"eps is {eps}, but pixels are in [0, 1], and so must it be.")
+        self.make_attack()
         if self.detail not in DETAILS:
             raise AliascopeError(f"detail is {self.detail!r}, but it must be one of {DETAILS}.")
         Criterion(self.threshold_db, self.reference, self.grid, self.fold_scale)
+
+    def make_attack(self) -> Attack | None:
+        """Make the attack; None without one."""
+        if self.attack is None:
+            return None
+        return Attack(self.attack, self.attack_steps, self.attack_step_size, self.attack_arguments)
+
+    @property
+    def conditions(self) -> tuple[float | None, ...]:
+        """Epsilons at which each batch is measured; (None,) without an attack."""
+        return (None,) if self.attack is None else self.eps
+
+    def described(self) -> dict[str, Any]:
+        """Describe the options as run.json has them; those of an attack only where there is one."""
+        options: dict[str, Any] = plain(asdict(self))
+        if self.attack is None:
+            of_attack = ("eps", "attack_steps", "attack_step_size", "attack_arguments")
+            for name in (*of_attack, "save_adversarial"):
+                del options[name]
+        return options
 
     def scope(self, model: nn.Module, store: Store | None = None) -> Scope:
         """Make the Scope that measures with these options."""
@@ -411,7 +458,6 @@ def _description(
 ) -> dict[str, Any]:
     """Describe the run: everything needed to repeat it."""
     names = "\n".join(images.names[i] for i in chosen)
-    recipe = asdict(loaded.preprocessing)
     return {
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv,
@@ -419,7 +465,7 @@ def _description(
             "name": loaded.name,
             "weights": loaded.weights,
             "weights_sha256": loaded.weights_sha256,
-            "preprocessing": {k: list(v) if isinstance(v, tuple) else v for k, v in recipe.items()},
+            "preprocessing": plain(asdict(loaded.preprocessing)),
         },
         "data": {
             "name": images.name,
@@ -427,7 +473,7 @@ def _description(
             "labelled": images.labels is not None,
             "names_sha256": hashlib.sha256(names.encode()).hexdigest(),
         },
-        "options": asdict(options),
+        "options": options.described(),
         "detail": options.detail,
         "device": device,
         "versions": _versions(),
@@ -467,58 +513,104 @@ def _run_batches(
     workers: int,
     progress: Progress | None,
 ) -> None:
-    """Run the batches that the store lacks. Batch k always holds the same images."""
+    """Run the parts that the store lacks: each batch, at each epsilon of an attack.
+
+    Part ``k * len(conditions) + i`` is batch k at the i-th epsilon, and batch k always holds the
+    same images, so that a run can be resumed or split.
+    """
+    conditions = options.conditions
     batches = [
         list(chosen[i : i + options.batch_size]) for i in range(0, len(chosen), options.batch_size)
     ]
     there = set(store.part_numbers())
-    missing = [number for number in range(len(batches)) if number not in there]
-    done = sum(len(batches[number]) for number in there if number < len(batches))
+    missing = {
+        k: [i for i in range(len(conditions)) if k * len(conditions) + i not in there]
+        for k in range(len(batches))
+    }
+    missing = {k: places for k, places in missing.items() if places}
+    total = len(chosen) * len(conditions)
+    done = total - sum(len(batches[k]) * len(places) for k, places in missing.items())
     if progress:
-        progress(done, len(chosen))
+        progress(done, total)
     if not missing:
         return
     model = on_device(loaded, device)
     loader: DataLoader[Any] = DataLoader(
         images,
-        batch_sampler=[batches[number] for number in missing],
+        batch_sampler=[batches[k] for k in missing],
         num_workers=min(workers, len(missing)) if len(missing) > 1 else 0,
         collate_fn=collate,
-        pin_memory=False,
     )
-    scope = options.scope(loaded.network, store)
-    with contextlib.ExitStack() as stack:
-        features = None
-        if options.save_features:
-            features = stack.enter_context(catching_features(loaded.network))
-        stack.enter_context(scope)
-        stack.enter_context(evaluating(model))
-        for number, batch in zip(missing, loader, strict=True):
-            _run_batch(loaded, model, scope, number, batch, device, features)
-            done += len(batches[number])
-            if progress:
-                progress(done, len(chosen))
+    runner = _BatchRunner(loaded, model, options, store, device)
+    with evaluating(model), runner:
+        for (k, places), batch in zip(missing.items(), loader, strict=True):
+            for i in places:
+                runner.run(batch, k * len(conditions) + i, conditions[i])
+                done += len(batches[k])
+                if progress:
+                    progress(done, total)
 
 
-def _run_batch(
-    loaded: LoadedModel,
-    model: nn.Module,
-    scope: Scope,
-    number: int,
-    batch: ImageBatch,
-    device: str,
-    features: Features | None,
-) -> None:
-    samples = pd.DataFrame({"sample": batch.indices.numpy(), "name": batch.names})
-    if (batch.labels >= 0).any():
-        samples["label"] = batch.labels.numpy()
-    with scope.batch(samples, number=number, unreadable=batch.bad) as part:
-        if len(samples) == 0:
-            return
-        with refusing_images(loaded.name, batch.images.shape[-2:]):
-            output = model(batch.images.to(device))
-        if not any(site.supported for site in scope.sites):
-            raise AliascopeError(no_sites(loaded.name))
-        record_predictions(part.samples, output)
-        if features is not None and features.last is not None:
-            part.arrays["features"] = features.last.float().cpu().numpy()
+class _BatchRunner:
+    """Attacks a batch, runs it under Scope, and writes it as one part."""
+
+    def __init__(
+        self, loaded: LoadedModel, model: nn.Module, options: Options, store: Store, device: str
+    ) -> None:
+        self.loaded, self.model, self.options, self.device = loaded, model, options, device
+        self.scope = options.scope(loaded.network, store)
+        self.attack = options.make_attack()
+        self.features: Features | None = None
+        self._gradients_checked = False
+        self._exit = contextlib.ExitStack()
+
+    def __enter__(self) -> _BatchRunner:
+        if self.options.save_features:
+            self.features = self._exit.enter_context(catching_features(self.loaded.network))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exit.close()
+
+    def run(self, batch: ImageBatch, number: int, eps: float | None) -> None:
+        """Measure one batch at one epsilon."""
+        samples = pd.DataFrame({"sample": batch.indices.numpy(), "name": batch.names})
+        if (batch.labels >= 0).any():
+            samples["label"] = batch.labels.numpy()
+        images = batch.images.to(self.device)
+        if len(samples) and eps is not None:
+            images = self._disturbed(images, batch.labels.to(self.device), eps, number)
+        with (
+            self.scope,
+            self.scope.batch(samples, number=number, unreadable=batch.bad, eps=eps) as part,
+        ):
+            if len(samples) == 0:
+                return
+            with refusing_images(self.loaded.name, images.shape[-2:]):
+                output = self.model(images)
+            if not any(site.supported for site in self.scope.sites):
+                raise AliascopeError(no_sites(self.loaded.name))
+            record_predictions(part.samples, output)
+            if self.features is not None and self.features.last is not None:
+                part.arrays["features"] = self.features.last.float().cpu().numpy()
+            kept = samples["sample"].to_numpy() < self.options.start + self.options.save_adversarial
+            if eps is not None and kept.any():
+                part.arrays["adversarial"] = images.float().cpu().numpy()[kept]
+
+    def _disturbed(self, images: Tensor, labels: Tensor, eps: float, number: int) -> Tensor:
+        assert self.attack is not None
+        if (labels < 0).any():
+            raise AliascopeError(
+                "An attack needs the images' labels, and these have none; give class folders."
+            )
+        if not self._gradients_checked:
+            self._gradients_checked = True
+            lost = vanishing_gradients(self.model, images, labels)
+            if lost:
+                warnings.warn(
+                    f"The loss of {lost} of the first {len(images)} images has no gradient, so "
+                    "attacks that follow it are weaker than they look.",
+                    stacklevel=2,
+                )
+        seed = self.options.seed * 1_000_003 + number
+        return self.attack.perturb(self.model, images, labels, eps, seed)

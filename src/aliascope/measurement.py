@@ -38,9 +38,15 @@ class Measurement:
     ----------
     store : Store
         Run directory, which is read when asked.
+    eps : float, optional
+        Which of an attacked run's epsilons; the smallest by default.
 
     Attributes
     ----------
+    epsilons : list of float
+        Largest disturbances that the images were attacked with, ascending; empty without an attack.
+    eps : float or None
+        That of this measurement.
     sites : DataFrame
         One row per site, in the order in which they run: name, op, rate, dense_shape, grid,
         supported, reason, recomposition_error. Unsupported ones come last and have no fractions.
@@ -60,12 +66,18 @@ class Measurement:
     (['(root)'], 4, np.True_)
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, eps: float | None = None) -> None:
         self.store = store
         self.run: dict[str, Any] = store.read_run()
         self._parts: list[tuple[Part, dict[int, int]]] = []
         self.unreadable: list[tuple[int, str, str]] = []
         parts = list(store.parts())
+        self.epsilons = sorted({part.eps for part in parts if part.eps is not None})
+        if eps is not None and eps not in self.epsilons:
+            known = ", ".join(f"{each:g}" for each in self.epsilons) or "none"
+            raise AliascopeError(f"eps is {eps:g}, but the run's are {known}.")
+        self.eps = self.epsilons[0] if eps is None and self.epsilons else eps
+        parts = [part for part in parts if part.eps == self.eps]
         self.sites = self._merged_sites(parts)
         samples, counts = [], []
         rows = {key: row for row, key in enumerate(self._keys)}
@@ -107,6 +119,25 @@ class Measurement:
             name = f"{site['path']}#{site['number']}" if several else site["path"]
             rows.append({**site, "name": name})
         return pd.DataFrame(rows, columns=_SITE_COLUMNS)
+
+    def at(self, eps: float) -> Measurement:
+        """Give the measurement at another epsilon of an attacked run.
+
+        Parameters
+        ----------
+        eps : float
+            One of :attr:`epsilons`.
+
+        Returns
+        -------
+        Measurement
+
+        Raises
+        ------
+        AliascopeError
+            If the run has no such epsilon.
+        """
+        return Measurement(self.store, eps)
 
     # -- fractions ---------------------------------------------------------------------------
 

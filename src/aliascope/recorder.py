@@ -127,6 +127,7 @@ class Recorder:
         unsupported: Sequence[Site] = (),
         unreadable: Sequence[Any] = (),
         arrays: Mapping[str, np.ndarray[Any, Any]] | None = None,
+        eps: float | None = None,
     ) -> None:
         """End the pass: fetch the counts from the device, check them, and write the part.
 
@@ -142,7 +143,7 @@ class Recorder:
             for kind, array in (arrays or {}).items():
                 self._writer.write(kind, 0, array)
             sites = self._site_table([*self._sites, *unsupported])
-            self._writer.commit(samples, self._count_table(counts, samples), sites, unreadable)
+            self._writer.commit(samples, self._count_table(counts, samples), sites, unreadable, eps)
             self._writer = None
         finally:
             self.abort()

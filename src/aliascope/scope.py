@@ -127,6 +127,7 @@ class Scope:
         *,
         number: int | None = None,
         unreadable: Sequence[Any] = (),
+        eps: float | None = None,
     ) -> Iterator[Batch]:
         """Name the samples of the next pass, and record columns of one's own with them.
 
@@ -142,6 +143,8 @@ class Scope:
             Number of the part that is written; counts up by default.
         unreadable : sequence of (int, str, str)
             Index, name and reason of images that were left out.
+        eps : float, optional
+            Largest disturbance of the images' pixels by an attack.
 
         Yields
         ------
@@ -155,7 +158,7 @@ class Scope:
         """
         if self._batch is not None:
             raise AliascopeError("A batch is open already; leave its context before the next.")
-        batch = Batch(samples, number, list(unreadable))
+        batch = Batch(samples, number, list(unreadable), eps)
         self._batch = batch
         self._entered.clear()
         try:
@@ -229,7 +232,7 @@ class Scope:
         if not completed:
             self._abort()
         elif self._batch is None and self._recorder is not None:
-            self._write(Batch(None, None, []))
+            self._write(Batch())
 
     def _abort(self) -> None:
         if self._recorder is not None:
@@ -271,7 +274,7 @@ class Scope:
         if batch.given is None:
             samples = pd.DataFrame({"sample": list(numbers), **samples})
         unsupported = [site for site in self.sites if not site.supported]
-        self._recorder.commit(samples, unsupported, batch.unreadable, batch.arrays)
+        self._recorder.commit(samples, unsupported, batch.unreadable, batch.arrays, batch.eps)
         self._samples_seen += len(samples)
         self._parts_written += 1
 
@@ -289,17 +292,24 @@ class Batch:
         Number of the part; None counts up.
     unreadable : list
         Index, name and reason of images that were left out.
+    eps : float or None
+        Largest disturbance by an attack.
     arrays : dict of str to ndarray
         Arrays of one's own to keep with the part, (samples, ...), such as features.
     """
 
     def __init__(
-        self, samples: pd.DataFrame | None, number: int | None, unreadable: list[Any]
+        self,
+        samples: pd.DataFrame | None = None,
+        number: int | None = None,
+        unreadable: Sequence[Any] = (),
+        eps: float | None = None,
     ) -> None:
         self.given = samples
         self.samples = pd.DataFrame() if samples is None else samples
         self.number = number
         self.unreadable = unreadable
+        self.eps = eps
         self.arrays: dict[str, np.ndarray[Any, Any]] = {}
 
 

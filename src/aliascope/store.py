@@ -5,7 +5,7 @@ Layout::
     run.json                     what was run, and all that is needed to run it again
     parts/000000/samples.parquet one row per sample: number, name, label, prediction, ...
     parts/000000/counts.parquet  one row per sample and site: bins of each category
-    parts/000000/part.json       sites in the order of the counts' numbers; images left out
+    parts/000000/part.json       sites in the order of the counts' numbers; images left out; epsilon
     parts/000000/channel/0.zarr  counts of site 0 per channel, (samples, channels, 4)
     parts/000000/category/0.zarr category of each bin, (samples, channels, *M)
     parts/000000/folds/0.zarr    complex folds, (samples, channels, *rate, *M)
@@ -110,7 +110,7 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = self.folder / ".run.json.tmp"
         draft.write_text(
-            json.dumps(_plain({"format": FORMAT, **content}), indent=2, ensure_ascii=False) + "\n",
+            json.dumps(plain({"format": FORMAT, **content}), indent=2, ensure_ascii=False) + "\n",
             encoding="utf-8",
         )
         draft.replace(self.folder / "run.json")
@@ -197,13 +197,15 @@ class PartWriter:
         counts: pd.DataFrame,
         sites: Sequence[Mapping[str, Any]],
         unreadable: Sequence[Any] = (),
+        eps: float | None = None,
     ) -> None:
         """Write the tables and put the part into its place, over one of the same number."""
         self._draft.mkdir(parents=True, exist_ok=True)
         samples.to_parquet(self._draft / "samples.parquet", index=False)
         counts.to_parquet(self._draft / "counts.parquet", index=False)
-        content = {"sites": list(sites), "unreadable": [list(entry) for entry in unreadable]}
-        (self._draft / "part.json").write_text(json.dumps(_plain(content)), encoding="utf-8")
+        left_out = [list(entry) for entry in unreadable]
+        content = {"sites": list(sites), "unreadable": left_out, "eps": eps}
+        (self._draft / "part.json").write_text(json.dumps(plain(content)), encoding="utf-8")
         if self._place.exists():
             shutil.rmtree(self._place)
         self._draft.rename(self._place)
@@ -227,6 +229,7 @@ class Part:
         content = json.loads((folder / "part.json").read_text(encoding="utf-8"))
         self.sites: list[dict[str, Any]] = [_restored(site) for site in content["sites"]]
         self.unreadable: list[list[Any]] = content["unreadable"]
+        self.eps: float | None = content["eps"]
 
     def samples(self) -> pd.DataFrame:
         """One row per sample."""
@@ -242,12 +245,18 @@ class Part:
         return zarr.open_array(store=str(path), mode="r") if path.is_dir() else None
 
 
-def _plain(value: Any) -> Any:
-    """Make a value fit for JSON, which has no NaN, tuples or numpy numbers."""
+def plain(value: Any) -> Any:
+    """Make a value fit for JSON, which has no NaN, tuples or numpy numbers.
+
+    Examples
+    --------
+    >>> plain({"rate": (2, 2), "error": math.nan})
+    {'rate': [2, 2], 'error': None}
+    """
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
