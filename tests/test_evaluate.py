@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 import aliascope as al
@@ -17,56 +16,15 @@ from aliascope.data import open_data
 from aliascope.evaluate import Options, evaluate, probe
 from aliascope.models import load_model
 from aliascope.spectrum import Criterion
-
-FACTORY = """
-import torch
-from torch import nn
-
-def tiny():
-    return nn.Sequential(
-        nn.Conv2d(3, 6, 3, stride=2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.LazyLinear(4)
-    )
-
-def net():
-    torch.manual_seed(1)
-    model = tiny()
-    model(torch.zeros(1, 3, 24, 24))
-    return model
-
-def flat():
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-
-class Deadly(nn.Module):
-    def __init__(self, passes):
-        super().__init__()
-        self.net, self.left = net(), passes
-
-    def forward(self, x):
-        self.left -= 1
-        if self.left < 0:
-            import os, signal
-            os.kill(os.getpid(), signal.SIGKILL)
-        return self.net(x)
-
-def deadly():
-    import os
-    return Deadly(int(os.environ.get("PASSES", "1000000")))
-"""
+from tests_shared import tiny_photos
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A folder with factories, and 4 classes of 3 images."""
-    (tmp_path / "factories.py").write_text(FACTORY)
+    tiny_photos(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "factories", raising=False)
-    rng = np.random.default_rng(0)
-    for label in range(4):
-        folder = tmp_path / "photos" / str(label)
-        folder.mkdir(parents=True)
-        for i in range(3):
-            pixels = rng.integers(0, 255, (30, 34, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / f"{i}.png")
     return tmp_path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -115,6 +116,22 @@ def _numbers(text: str) -> tuple[float, ...]:
         ) from None
 
 
+def _named_values(texts: list[str]) -> dict[str, Any]:
+    """Read "momentum=0.9" as numbers, booleans or words."""
+    values: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise AliascopeError(
+                f"{text!r} is no argument of an attack; write NAME=VALUE, as in random_start=False."
+            )
+        try:
+            values[name] = json.loads(value.lower() if value in ("True", "False") else value)
+        except ValueError:
+            values[name] = value
+    return values
+
+
 @app.command()
 def evaluate(
     model: ModelName,
@@ -193,6 +210,33 @@ def evaluate(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in the output folder.")
     ] = False,
+    attack: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Attack the images: pgd, fgsm, or a class of torchattacks."
+        ),
+    ] = None,
+    eps: Annotated[
+        str,
+        typer.Option(
+            metavar="EPS,...",
+            help="Largest disturbances of a pixel, on [0, 1]; each image is measured at each.",
+        ),
+    ] = "0,0.0001,0.0005,0.001,0.005,0.01,0.05",
+    attack_steps: Annotated[int, typer.Option(help="Steps of an iterated attack.")] = 100,
+    attack_step_size: Annotated[
+        float | None,
+        typer.Option(
+            metavar="STEP", help="Step, on pixels in [0, 1].", show_default="2.5 * EPS / steps"
+        ),
+    ] = None,
+    attack_argument: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="More for the torchattacks class; repeatable."),
+    ] = None,
+    save_adversarial: Annotated[
+        int, typer.Option(metavar="N", help="Keep the disturbed pixels of the first N images.")
+    ] = 0,
     accounting: Accounting = "exact",
     resize: Resize = None,
     crop: Crop = None,
@@ -234,6 +278,12 @@ def evaluate(
         grid=grid,
         fold_scale=fold_scale,
         save_features=save_features,
+        attack=attack,
+        eps=_numbers(eps),
+        attack_steps=attack_steps,
+        attack_step_size=attack_step_size,
+        attack_arguments=_named_values(attack_argument or []),
+        save_adversarial=save_adversarial,
     )
     loaded = load_model(
         model,
@@ -412,13 +462,16 @@ def pie(
 
 
 def _show(measurement: Measurement, folder: Path, accounting: str) -> None:
-    from aliascope.tables import accuracy_lines, fractions_table
+    from aliascope.tables import accuracy_lines, epsilons_table, fractions_table
 
     console = _console()
     table = fractions_table(measurement, accounting=accounting, wide=console.width >= WIDE)
     console.print()
     for line in accuracy_lines(measurement):
         console.print(line, highlight=False)
+    if len(measurement.epsilons) > 1:
+        console.print(epsilons_table(measurement, accounting=accounting))
+        console.print(f"at eps {measurement.eps:g}:", highlight=False)
     console.print(table)
     for _, site in measurement.sites[~measurement.sites["supported"].astype(bool)].iterrows():
         console.print(

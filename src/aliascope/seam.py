@@ -76,10 +76,9 @@ class Seam(TorchFunctionMode):
         try:
             found = rule(function, args, kwargs)
             raw = found.dense() if isinstance(found, Split) else None
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:  # a call that its rule does not understand
-            if in_backward():  # where checkpointing ends the forward early by an exception
+            # In backward, checkpointing ends the forward early by an exception of its own.
+            if in_backward() or _out_of_memory(error):
                 raise
             output = function(*args, **kwargs)  # raises, if it is the call that is wrong
             reason = f"its rule failed on this call ({type(error).__name__}: {error})"
@@ -180,6 +179,10 @@ def _check_recomposition(
     if site.recomposition_error > MISFIT.get(original.dtype, 1e-3):
         site.supported = False
         site.reason = f"its split differs from it by {site.recomposition_error:.1g} of its peak"
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _first_tensor(output: Any) -> Tensor:

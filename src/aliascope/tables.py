@@ -172,6 +172,34 @@ def accuracy_lines(measurement: Measurement) -> list[str]:
     return lines
 
 
+def epsilons_table(measurement: Measurement, *, accounting: str = "exact") -> Table:
+    """Tabulate accuracy and the model's fractions over the epsilons of an attacked run.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        Of a run with epsilons.
+    accounting : {"exact", "published"}
+        See :meth:`Measurement.fractions`.
+
+    Returns
+    -------
+    rich.table.Table
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    columns = ["images", "top-1 %", "top-5 %", *(f"{LABELS[column]} %" for column in COLUMNS)]
+    for column in ("eps", *columns):
+        table.add_column(column, no_wrap=True, justify="right")
+    for eps in measurement.epsilons:
+        at = measurement.at(eps)
+        accuracy = at.accuracy()["accuracy"]
+        fractions = at.fractions(by="overall", accounting=accounting).iloc[0]
+        numbers = [accuracy.get("top1"), accuracy.get("top5"), *fractions[COLUMNS]]
+        cells = ["" if number is None else f"{100 * number:.1f}" for number in numbers]
+        table.add_row(f"{eps:g}", str(len(at.samples)), *cells)
+    return table
+
+
 def times(numbers: Any) -> str:
     """Write several sizes, a sequence of int, as 64×56×56."""
     return "×".join(str(n) for n in numbers)
