@@ -24,9 +24,10 @@ from rich.progress import (
 from rich.text import Text
 
 from aliascope.errors import AliascopeError
+from aliascope.imagenet_commands import imagenet_app
 
 if TYPE_CHECKING:
-    from aliascope.evaluate import Options
+    from aliascope.options import Options
     from aliascope.measurement import Measurement
     from aliascope.models import LoadedModel
 
@@ -55,6 +56,7 @@ plot_app = typer.Typer(
     help="Draw figures of a run as PNG, SVG or PDF.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(plot_app, name="plot")
+app.add_typer(imagenet_app, name="imagenet")
 
 ModelName = Annotated[
     str,
@@ -262,7 +264,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Run images through a model and measure aliasing."""
-    from aliascope.evaluate import Options
+    from aliascope.options import Options
     from aliascope.measurement import check_accounting
     from aliascope.models import load_model
 
@@ -311,7 +313,7 @@ def _evaluate(
 ) -> Measurement:
     from aliascope.data import open_data
     from aliascope.evaluate import evaluate as evaluate_images
-    from aliascope.evaluate import no_sites, probe
+    from aliascope.probe import no_sites, probe
 
     console = _console()
     found = probe(loaded, device)
@@ -412,7 +414,7 @@ def sites(
     """List where a model decimates, without data."""
     import pandas as pd
 
-    from aliascope.evaluate import no_sites, probe
+    from aliascope.probe import no_sites, probe
     from aliascope.models import load_model
     from aliascope.tables import sites_table
 

@@ -10,8 +10,8 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
@@ -21,19 +21,20 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from aliascope import __version__
-from aliascope.attacks import PUBLISHED_EPS, PUBLISHED_STEPS, Attack, vanishing_gradients
+from aliascope.attacks import vanishing_gradients
 from aliascope.data import Batch as ImageBatch
 from aliascope.data import ImageSet, collate
 from aliascope.errors import AliascopeError
 from aliascope.measurement import Measurement
 from aliascope.models import LoadedModel
-from aliascope.predictions import Features, catching_features, class_scores, record_predictions
-from aliascope.recorder import DETAILS
+from aliascope.options import Options
+from aliascope.predictions import Features, catching_features, record_predictions
+from aliascope.probe import no_sites, on_device, probe, refusing_images
 from aliascope.scope import Scope, evaluating
 from aliascope.seam import Handler
-from aliascope.sites import Site
-from aliascope.spectrum import Criterion
 from aliascope.store import Store, plain
+
+__all__ = ["Options", "evaluate", "measure", "probe"]
 
 Images = Tensor | tuple[Tensor, Tensor]
 
@@ -107,230 +108,11 @@ def measure(
     return scope.measurement()
 
 
-def no_sites(model: str) -> str:
-    """Say that a model has no site."""
-    return (
-        f"{model} has no site: nothing in it decimates a signal at a whole rate above 1, "
-        "so there is no aliasing to measure."
-    )
-
-
-# -- a run ---------------------------------------------------------------------------------------
-
 VERSIONS_OF = ("torch", "torchvision", "timm", "numpy", "pillow", "zarr", "pandas")
 """Packages whose versions a run remembers, where they are installed."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of images done and of all images."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What decides a run's numbers, beside the model and the images.
-
-    Parameters
-    ----------
-    start : int
-        First image, counted from 0 in the order of the data.
-    max_samples : int or None
-        How many images at most; None takes all.
-    batch_size : int
-        Images in a pass, 1 or more.
-    seed : int
-        Seed of torch's random numbers.
-    detail : {"site", "channel", "pixel", "folds"}
-        What is kept of each image.
-    threshold_db, reference, grid, fold_scale
-        See :class:`aliascope.spectrum.Criterion`.
-    save_features : bool
-        Keep the input of the classifier's last layer.
-    attack : str or None
-        Attack the images: "pgd", "fgsm" or a class of torchattacks; see
-        :class:`aliascope.attacks.Attack` for its options here.
-    eps : tuple of float
-        Largest disturbances, on pixels in [0, 1]; each image is measured at each.
-    attack_steps, attack_step_size, attack_arguments
-        See :class:`aliascope.attacks.Attack`.
-    save_adversarial : int
-        Keep the disturbed images of so many images, at each epsilon.
-
-    Raises
-    ------
-    AliascopeError
-        If a number is out of its range.
-
-    Examples
-    --------
-    >>> Options(batch_size=0)
-    Traceback (most recent call last):
-    aliascope.errors.AliascopeError: batch_size is 0, but it must be 1 or more.
-    """
-
-    start: int = 0
-    max_samples: int | None = None
-    batch_size: int = 16
-    seed: int = 0
-    detail: str = "site"
-    threshold_db: float = 20.0
-    reference: str = "max"
-    grid: str = "auto"
-    fold_scale: str = "unit"
-    save_features: bool = False
-    attack: str | None = None
-    eps: tuple[float, ...] = PUBLISHED_EPS
-    attack_steps: int = PUBLISHED_STEPS
-    attack_step_size: float | None = None
-    attack_arguments: Mapping[str, Any] = field(default_factory=dict)
-    save_adversarial: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (("start", 0), ("max_samples", 1), ("batch_size", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise AliascopeError(f"{name} is {value}, but it must be {least} or more.")
-        if self.save_adversarial < 0:
-            raise AliascopeError(
-                f"save_adversarial is {self.save_adversarial}, but it must be 0 or more."
-            )
-        if not self.eps or len(set(self.eps)) < len(self.eps):
-            raise AliascopeError(f"eps is {list(self.eps)}, but it must name values, each once.")
-        for eps in self.eps:
-            if not 0 <= eps <= 1:
-                raise AliascopeError(f"eps is {eps}, but pixels are in [0, 1], and so must it be.")
-        self.make_attack()
-        if self.detail not in DETAILS:
-            raise AliascopeError(f"detail is {self.detail!r}, but it must be one of {DETAILS}.")
-        Criterion(self.threshold_db, self.reference, self.grid, self.fold_scale)
-
-    def make_attack(self) -> Attack | None:
-        """Make the attack; None without one."""
-        if self.attack is None:
-            return None
-        return Attack(self.attack, self.attack_steps, self.attack_step_size, self.attack_arguments)
-
-    @property
-    def conditions(self) -> tuple[float | None, ...]:
-        """Epsilons at which each batch is measured; (None,) without an attack."""
-        return (None,) if self.attack is None else self.eps
-
-    def described(self) -> dict[str, Any]:
-        """Describe the options as run.json has them; those of an attack only where there is one."""
-        options: dict[str, Any] = plain(asdict(self))
-        if self.attack is None:
-            of_attack = ("eps", "attack_steps", "attack_step_size", "attack_arguments")
-            for name in (*of_attack, "save_adversarial"):
-                del options[name]
-        return options
-
-    def scope(self, model: nn.Module, store: Store | None = None) -> Scope:
-        """Make the Scope that measures with these options."""
-        return Scope(
-            model,
-            detail=self.detail,
-            threshold_db=self.threshold_db,
-            reference=self.reference,
-            grid=self.grid,
-            fold_scale=self.fold_scale,
-            store=store,
-        )
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What one pass of an empty image says of a model.
-
-    Attributes
-    ----------
-    sites : list of Site
-        Its sites.
-    classes : int or None
-        How many classes it tells apart; None where it is no classifier.
-    """
-
-    sites: list[Site]
-    classes: int | None
-
-
-def probe(loaded: LoadedModel, device: str = "cpu", size: tuple[int, int] | None = None) -> Probe:
-    """Run a model once on a grey image, to find its sites and the number of its classes.
-
-    Parameters
-    ----------
-    loaded : LoadedModel
-        The model; it is moved to the device.
-    device : str
-        Such as "cpu" or "cuda:0".
-    size : (int, int), optional
-        Height and width in pixels; by default that of the preprocessing, or 224 × 224.
-
-    Returns
-    -------
-    Probe
-
-    Raises
-    ------
-    AliascopeError
-        If the device is not there, or the model does not take an image of that size.
-
-    Examples
-    --------
-    >>> from aliascope.models import load_model
-    >>> found = probe(load_model("torchvision:resnet18", weights="none"))
-    >>> len(found.sites), found.classes
-    (8, 1000)
-    """
-    side = loaded.preprocessing.crop or 224
-    height, width = size or (side, side)
-    model = on_device(loaded, device)
-    scope = Scope(loaded.network, detail=None)
-    channels = len(loaded.preprocessing.mean)
-    image = torch.full((1, channels, height, width), 0.5, device=device)
-    with scope, evaluating(model), refusing_images(loaded.name, (height, width)):
-        output = model(image)
-    scores = class_scores(output)
-    return Probe(scope.sites, None if scores is None else scores.shape[1])
-
-
-def on_device(loaded: LoadedModel, device: str) -> nn.Module:
-    """Move a model, with its normalisation, to a device.
-
-    Raises
-    ------
-    AliascopeError
-        If the device is not there.
-    """
-    try:
-        return loaded.model.to(torch.device(device))
-    except (RuntimeError, AssertionError) as error:
-        raise AliascopeError(
-            f"device is {device!r}, which is not to be had here ({first_line(error)}); "
-            "pass cpu, or cuda where torch finds a GPU."
-        ) from error
-
-
-@contextlib.contextmanager
-def refusing_images(name: str, size: Sequence[int]) -> Any:
-    """Turn a model's complaint about its input into one sentence."""
-    try:
-        yield
-    except AliascopeError:
-        raise
-    except torch.OutOfMemoryError as error:
-        raise AliascopeError(
-            f"{name} ran out of memory on the device ({first_line(error)}); "
-            "pass a smaller --batch-size."
-        ) from error
-    except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
-        raise AliascopeError(
-            f"{name} cannot take an image of {size[0]} × {size[1]} pixels "
-            f"({first_line(error)}); pass another size with --resize and --crop."
-        ) from error
-
-
-def first_line(error: BaseException) -> str:
-    """Shorten an exception to its first line."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(". ") if lines else type(error).__name__
 
 
 def evaluate(
