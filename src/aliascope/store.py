@@ -229,7 +229,7 @@ class Part:
         content = json.loads((folder / "part.json").read_text(encoding="utf-8"))
         self.sites: list[dict[str, Any]] = [_restored(site) for site in content["sites"]]
         self.unreadable: list[list[Any]] = content["unreadable"]
-        self.eps: float | None = content["eps"]
+        self.eps: float | None = content.get("eps")
 
     def samples(self) -> pd.DataFrame:
         """One row per sample."""
