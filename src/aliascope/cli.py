@@ -25,11 +25,13 @@ from rich.text import Text
 
 from aliascope.errors import AliascopeError
 from aliascope.imagenet_commands import imagenet_app
+from aliascope.plots import plot_app
+from aliascope.report_command import report
 
 if TYPE_CHECKING:
-    from aliascope.options import Options
     from aliascope.measurement import Measurement
     from aliascope.models import LoadedModel
+    from aliascope.options import Options
 
 WIDE = 112
 """Columns that the table with bars and shapes takes; a narrower terminal gets a plain one."""
@@ -52,11 +54,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-plot_app = typer.Typer(
-    help="Draw figures of a run as PNG, SVG or PDF.", no_args_is_help=True, rich_markup_mode=None
-)
 app.add_typer(plot_app, name="plot")
 app.add_typer(imagenet_app, name="imagenet")
+app.command(name="report")(report)
 
 ModelName = Annotated[
     str,
@@ -264,9 +264,9 @@ def evaluate(
     ] = None,
 ) -> None:
     """Run images through a model and measure aliasing."""
-    from aliascope.options import Options
     from aliascope.measurement import check_accounting
     from aliascope.models import load_model
+    from aliascope.options import Options
 
     check_accounting(accounting)
     options = Options(
@@ -293,8 +293,8 @@ def evaluate(
         resize=resize,
         crop=crop,
         interpolation=interpolation,
-        mean=_numbers(mean) if mean else None,
-        std=_numbers(std) if std else None,
+        mean=None if mean is None else _numbers(mean),
+        std=None if std is None else _numbers(std),
         seed=seed,
     )
     folder = output or Path("runs", f"{_file_name(model)}-{_file_name(data)}")
@@ -318,7 +318,7 @@ def _evaluate(
     console = _console()
     found = probe(loaded, device)
     if not any(site.supported for site in found.sites):
-        raise AliascopeError(no_sites(loaded.name))
+        raise AliascopeError(no_sites(loaded.name, found.sites))
     images = open_data(data, loaded.preprocessing, num_classes=found.classes)
     console.print(
         f"{loaded.name} (weights {loaded.weights}) on {data}, {device}\n"
@@ -414,8 +414,8 @@ def sites(
     """List where a model decimates, without data."""
     import pandas as pd
 
-    from aliascope.probe import no_sites, probe
     from aliascope.models import load_model
+    from aliascope.probe import no_sites, probe
     from aliascope.tables import sites_table
 
     if size is not None and size < 1:
@@ -436,28 +436,6 @@ def show(run: Run, accounting: Accounting = "exact") -> None:
     from aliascope.measurement import load
 
     _show(load(run), run, accounting)
-
-
-@plot_app.command()
-def pie(
-    run: Run,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="PNG, SVG or PDF.", show_default="RUN/pie.png"
-        ),
-    ] = None,
-    accounting: Accounting = "exact",
-    palette: Annotated[
-        str, typer.Option(metavar="paper|colour-blind", help="Colours of the categories.")
-    ] = "paper",
-) -> None:
-    """Draw the nested ring: the mean over sites outside, each site inside."""
-    from aliascope import figures
-    from aliascope.measurement import load
-
-    figure = figures.pie(load(run), accounting=accounting, colours=palette)
-    print(figures.save(figure, output or run / "pie.png"))
 
 
 # -- shared --------------------------------------------------------------------------------------

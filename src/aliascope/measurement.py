@@ -141,7 +141,9 @@ class Measurement:
 
     # -- fractions ---------------------------------------------------------------------------
 
-    def fractions(self, by: str = "site", accounting: str = "exact") -> pd.DataFrame:
+    def fractions(
+        self, by: str = "site", accounting: str = "exact", *, site: str | None = None
+    ) -> pd.DataFrame:
         """Fractions of bins in each category.
 
         Parameters
@@ -154,6 +156,8 @@ class Measurement:
             ``exact``: categories partition the bins. ``published``: as the authors' code did, which
             counted ALIASED bins as NO_PASS too and then divided each sample's four counts at a site
             by their sum.
+        site : str, optional
+            By sample or overall, of this site alone.
 
         Returns
         -------
@@ -180,6 +184,8 @@ class Measurement:
             return self._channel_fractions(accounting)
         each = self.counts[["sample", "site"]].copy()
         each[COLUMNS] = _fractions(self.counts[COLUMNS].to_numpy(), accounting)
+        if site is not None:
+            each = each[each["site"] == self._row(site)]
         if by == "site":
             rows = {
                 name: _mean_and_interval(each.loc[each["site"] == row, COLUMNS].to_numpy())
@@ -325,11 +331,49 @@ class Measurement:
             raise AliascopeError("Features were not kept; evaluate with --save-features.")
         return np.concatenate(kept)
 
-    def _sample_array(self, kind: str, detail: str, site: str, sample: int) -> Array:
+    def adversarial(self, sample: int) -> Array | None:
+        """Read the disturbed pixels that ``aliascope evaluate --save-adversarial`` kept.
+
+        Parameters
+        ----------
+        sample : int
+            Number of the sample.
+
+        Returns
+        -------
+        ndarray of float32, shape (C, H, W), or None
+            In [0, 1], as attacked at :attr:`eps`; None where they were not kept.
+        """
+        for part, _ in self._parts:
+            kept = part.array("adversarial", 0)
+            if kept is not None:  # the first samples of the part
+                numbers = part.samples()["sample"].to_numpy()[: kept.shape[0]]
+                found = np.flatnonzero(numbers == sample)
+                if len(found):
+                    return np.asarray(kept[int(found[0])])
+        return None
+
+    def site_named(self, text: str) -> str:
+        """Find a site by its name, or by its number in the order in which they run, from 1.
+
+        Raises
+        ------
+        AliascopeError
+            If there is none.
+        """
+        names = list(self.sites["name"])
+        if text not in names and text.isdecimal() and 1 <= int(text) <= len(names):
+            return str(names[int(text) - 1])
+        return str(names[self._row(text)])
+
+    def _row(self, site: str) -> int:
         names = list(self.sites["name"])
         if site not in names:
             raise AliascopeError(f"There is no site {site!r}; the sites are {', '.join(names)}.")
-        row = names.index(site)
+        return names.index(site)
+
+    def _sample_array(self, kind: str, detail: str, site: str, sample: int) -> Array:
+        row = self._row(site)
         for part, numbers in self._parts:
             samples = part.samples()["sample"]
             if not (samples == sample).any():

@@ -8,9 +8,25 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from aliascope.errors import AliascopeError
+from aliascope.figures.adversarial import adversarial
+from aliascope.figures.bars import channels, sites
+from aliascope.figures.boxes import boxes
+from aliascope.figures.colorbar import colorbar
 from aliascope.figures.pie import pie
+from aliascope.figures.pixels import pixels
+from aliascope.figures.spectrum import spectrum
 
-__all__ = ["pie", "save"]
+__all__ = [
+    "adversarial",
+    "boxes",
+    "channels",
+    "colorbar",
+    "pie",
+    "pixels",
+    "save",
+    "sites",
+    "spectrum",
+]
 
 FORMATS = (".png", ".svg", ".pdf")
 
