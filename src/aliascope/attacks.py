@@ -61,6 +61,12 @@ class Attack:
             raise AliascopeError(f"attack_steps is {self.steps}, but it must be 1 or more.")
         if self.step_size is not None and not self.step_size > 0:
             raise AliascopeError(f"attack_step_size is {self.step_size}, but it must be above 0.")
+        for argument, option in (("eps", "eps"), ("steps", "steps"), ("alpha", "step size")):
+            if argument in self.arguments:
+                raise AliascopeError(
+                    f"{argument} is among the attack's arguments, where it would differ from what "
+                    f"the run says; give it as the attack's {option}."
+                )
         _attack_class(self.name)
 
     def step_for(self, eps: float) -> float:

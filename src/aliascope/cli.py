@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -311,18 +312,19 @@ def _evaluate(
     workers: int | None,
     resume: bool,
 ) -> Measurement:
-    from aliascope.data import open_data
+    from aliascope.data import first_size, open_data
     from aliascope.evaluate import evaluate as evaluate_images
     from aliascope.probe import no_sites, probe
 
     console = _console()
-    found = probe(loaded, device)
+    preprocessing = loaded.preprocessing
+    found = probe(loaded, device, None if preprocessing.crop else first_size(data, preprocessing))
     if not any(site.supported for site in found.sites):
         raise AliascopeError(no_sites(loaded.name, found.sites))
-    images = open_data(data, loaded.preprocessing, num_classes=found.classes)
+    images = open_data(data, preprocessing, num_classes=found.classes)
     console.print(
         f"{loaded.name} (weights {loaded.weights}) on {data}, {device}\n"
-        f"images: {loaded.preprocessing.describe()}",
+        f"images: {preprocessing.describe()}",
         style="dim",
         highlight=False,
         soft_wrap=True,
@@ -445,23 +447,25 @@ def _show(measurement: Measurement, folder: Path, accounting: str) -> None:
     from aliascope.tables import accuracy_lines, epsilons_table, fractions_table
 
     console = _console()
-    table = fractions_table(measurement, accounting=accounting, wide=console.width >= WIDE)
     console.print()
     for line in accuracy_lines(measurement):
         console.print(line, highlight=False)
     if len(measurement.epsilons) > 1:
         console.print(epsilons_table(measurement, accounting=accounting))
         console.print(f"at eps {measurement.eps:g}:", highlight=False)
-    console.print(table)
+    if len(measurement.counts):
+        wide = console.width >= WIDE
+        console.print(fractions_table(measurement, accounting=accounting, wide=wide))
     for _, site in measurement.sites[~measurement.sites["supported"].astype(bool)].iterrows():
         console.print(
-            f"not measured: {site['name']} ({site['op']}): {site['reason']}", markup=False
+            _printable(f"not measured: {site['name']} ({site['op']}): {site['reason']}"),
+            markup=False,
         )
     skipped = measurement.unreadable
     if skipped:
         console.print(
             f"{len(skipped)} images could not be read and were left out; all are named in "
-            f"{folder / 'run.json'} (first: {skipped[0][1]}: {skipped[0][2]})",
+            + _printable(f"{folder / 'run.json'} (first: {skipped[0][1]}: {skipped[0][2]})"),
             style="yellow",
             markup=False,
         )
@@ -498,8 +502,13 @@ def _file_name(text: str) -> str:
     return kept.strip("-.") or "run"
 
 
+def _printable(text: str) -> str:
+    """Escape what would steer the terminal or break the line, as names of files may."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _refuse(message: str) -> NoReturn:
-    print(f"aliascope: {message}", file=sys.stderr)
+    print(f"aliascope: {_printable(message)}", file=sys.stderr)
     raise SystemExit(2)
 
 
@@ -517,6 +526,9 @@ def main(args: list[str] | None = None) -> None:
     Traceback (most recent call last):
     SystemExit: 2
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # not every encoding has × and █
     command: Any = typer.main.get_command(app)
     try:
         code = command.main(args=args, prog_name="aliascope", standalone_mode=False)

@@ -6,13 +6,13 @@ import contextlib
 import hashlib
 import os
 import platform
-import shutil
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -89,11 +89,22 @@ def measure(
         fold_scale=fold_scale,
         handlers=handlers,
     )
+    if isinstance(batches, Tensor):
+        raise AliascopeError(
+            f"batches is one tensor of shape {tuple(batches.shape)}; pass a list of batches, as in "
+            "[images]."
+        )
     device = next((p.device for p in scope.model.parameters()), torch.device("cpu"))
+    if device.type == "meta":
+        raise AliascopeError(
+            "The model is on the meta device, where it has no values; move it to cpu or cuda."
+        )
     seen = 0
     with scope, evaluating(scope.model):
         for batch in batches:
-            images, labels = (batch, None) if isinstance(batch, Tensor) else (batch[0], batch[1])
+            images, labels = _images_and_labels(batch)
+            if len(images) == 0:
+                continue
             samples = pd.DataFrame({"sample": range(seen, seen + len(images))})
             if labels is not None:
                 samples["label"] = labels.cpu().numpy()
@@ -101,11 +112,37 @@ def measure(
                 output = scope.model(images.to(device))
                 record_predictions(part.samples, output)
             seen += len(images)
-            if not scope.sites:
-                raise AliascopeError(no_sites(type(scope.model).__name__))
+            if not any(site.supported for site in scope.sites):
+                raise AliascopeError(no_sites(type(scope.model).__name__, scope.sites))
     if seen == 0:
         raise AliascopeError("There was no batch of images to measure; pass at least one.")
     return scope.measurement()
+
+
+def _images_and_labels(batch: Any) -> tuple[Tensor, Tensor | None]:
+    if isinstance(batch, Tensor):
+        return batch, None
+    parts = [*batch, None][:2] if isinstance(batch, list | tuple) and batch else []
+    if not parts or not isinstance(parts[0], Tensor):
+        raise AliascopeError(
+            f"A batch is of type {type(batch).__name__}; pass tensors of images, or pairs of "
+            "images and labels."
+        )
+    images, given = parts
+    if given is None:
+        return images, None
+    try:
+        labels = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise AliascopeError(
+            f"The labels of a batch are of type {type(given).__name__}; pass whole numbers."
+        ) from error
+    if labels.shape != images.shape[:1]:
+        raise AliascopeError(
+            f"The labels of a batch have shape {tuple(labels.shape)}; pass one whole number for "
+            f"each of the {len(images)} images."
+        )
+    return images, labels
 
 
 VERSIONS_OF = ("torch", "torchvision", "timm", "numpy", "pillow", "zarr", "pandas")
@@ -163,7 +200,7 @@ def evaluate(
     chosen = _chosen(images, options)
     store = Store(folder)
     content = _description(loaded, images, chosen, options, device)
-    fresh = _enter_folder(store, content, resume)
+    created = _enter_folder(store, content, resume)
     torch.manual_seed(options.seed)
     began = time.monotonic()
     try:
@@ -176,13 +213,19 @@ def evaluate(
                 "pass a folder of intact images."
             )
     except AliascopeError:
-        if fresh and (len(store.part_numbers()) == 0 or len(Measurement(store).samples) == 0):
-            shutil.rmtree(store.folder)  # a run that could not begin leaves nothing
+        if created is not None and (
+            len(store.part_numbers()) == 0 or len(Measurement(store).samples) == 0
+        ):
+            store.remove_run()  # a run that could not begin leaves nothing
+            with contextlib.suppress(OSError):
+                for each in created:
+                    each.rmdir()
         raise
     content = store.read_run()
-    if content["status"] != "complete":
+    if content.get("status") != "complete":
+        store.remove_drafts()
         content.update(_outcome(measurement), status="complete")
-        if fresh:  # of a resumed run, the time before is not known
+        if created is not None:  # of a resumed run, the time before is not known
             content["seconds"] = round(time.monotonic() - began, 1)
         store.write_run(content)
     return Measurement(store)
@@ -200,8 +243,8 @@ def _chosen(images: ImageSet, options: Options) -> range:
     return range(options.start, stop)
 
 
-def _enter_folder(store: Store, content: dict[str, Any], resume: bool) -> bool:
-    """Begin the run, or go on with it; say whether it was begun here."""
+def _enter_folder(store: Store, content: dict[str, Any], resume: bool) -> list[Path] | None:
+    """Begin the run, and say which folders were made for it; None: it goes on with another."""
     if store.has_run():
         if not resume:
             raise AliascopeError(
@@ -209,18 +252,14 @@ def _enter_folder(store: Store, content: dict[str, Any], resume: bool) -> bool:
                 "folder with -o."
             )
         _check_same(store, Store.existing(store.folder).read_run(), content)
-        return False
+        return None
     if store.folder.exists() and (not store.folder.is_dir() or any(store.folder.iterdir())):
         raise AliascopeError(
             f"{store.folder} is not empty and holds no run; pass another folder with -o."
         )
-    try:
-        store.write_run({**content, "status": "running"})
-    except OSError as error:
-        raise AliascopeError(
-            f"{store.folder} cannot be written ({error.strerror}); pass another folder with -o."
-        ) from error
-    return True
+    created = [each for each in (store.folder, *store.folder.parents) if not each.exists()]
+    store.write_run({**content, "status": "running"})
+    return created
 
 
 def _check_same(store: Store, before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -371,7 +410,7 @@ class _BatchRunner:
             with refusing_images(self.loaded.name, images.shape[-2:]):
                 output = self.model(images)
             if not any(site.supported for site in self.scope.sites):
-                raise AliascopeError(no_sites(self.loaded.name))
+                raise AliascopeError(no_sites(self.loaded.name, self.scope.sites))
             record_predictions(part.samples, output)
             if self.features is not None and self.features.last is not None:
                 part.arrays["features"] = self.features.last.float().cpu().numpy()

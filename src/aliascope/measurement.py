@@ -193,9 +193,9 @@ class Measurement:
                 if self.sites["supported"].iloc[row]
             }
             return _table(rows, "site")
-        per_sample = each.groupby("sample")[COLUMNS].mean()
         if by == "sample":
-            return per_sample
+            return each.groupby("sample")[COLUMNS].mean()
+        per_sample = _contributions(each)
         return _table({"overall": _mean_and_interval(per_sample.to_numpy())}, "")
 
     def _channel_fractions(self, accounting: str) -> pd.DataFrame:
@@ -468,10 +468,24 @@ def _fractions(counts: Array, accounting: str) -> Array:
     return counts / counts.sum(axis=-1, keepdims=True)
 
 
+def _contributions(each: pd.DataFrame) -> pd.DataFrame:
+    """Share the unweighted mean over sites out among the samples, so that their mean is that mean.
+
+    Where every site ran for every sample, this is the sample's mean over sites. A site that ran for
+    a share of the samples weighs as much as any other, and so each of its samples more.
+    """
+    per_site = each.groupby("site")
+    means = per_site[COLUMNS].mean()
+    weights = each["sample"].nunique() / (len(means) * per_site["sample"].transform("size"))
+    deviations = each[COLUMNS] - means.loc[each["site"]].to_numpy()
+    added = deviations.mul(weights, axis=0).groupby(each["sample"]).sum()
+    return added + means.mean()
+
+
 def _mean_and_interval(fractions: Array) -> dict[str, float]:
     """Mean over samples, (n, 4), with its Student t interval."""
     n = len(fractions)
-    mean = fractions.mean(axis=0)
+    mean = fractions.mean(axis=0) if n else np.full(len(COLUMNS), np.nan)
     if n > 1:
         error = fractions.std(axis=0, ddof=1) / np.sqrt(n)
         half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * error

@@ -57,6 +57,9 @@ NAMES = (
 )
 """How the name of a model is written."""
 
+LARGEST_SEED = 2**32 - 1
+"""That numpy's generator takes."""
+
 
 @dataclass
 class LoadedModel:
@@ -143,6 +146,7 @@ def load_model(
     >>> loaded.model(torch.rand(1, 3, 128, 128)).shape
     torch.Size([1, 1000])
     """
+    check_seed(seed)
     # Apart from the making: a module that draws numbers when imported does so only once.
     with _seeded(seed):
         source = _source_of(name)
@@ -158,7 +162,17 @@ def load_model(
         preprocessing = replace(plan.recipe, **given)
         network = plan.load()
     network.eval()
+    if any(tensor.is_meta for tensor in network.state_dict().values()):
+        raise AliascopeError(
+            f"The network of {name} is on the meta device, where it has no values: make it on cpu."
+        )
     return LoadedModel(name, network, preprocessing, plan.weights, state_sha256(network))
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that is none for every generator of random numbers."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise AliascopeError(f"seed is {seed}, but it must be from 0 to {LARGEST_SEED}.")
 
 
 class _Plan(NamedTuple):

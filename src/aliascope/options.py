@@ -10,10 +10,14 @@ from torch import nn
 
 from aliascope.attacks import PUBLISHED_EPS, PUBLISHED_STEPS, Attack
 from aliascope.errors import AliascopeError
+from aliascope.models import check_seed
 from aliascope.recorder import DETAILS
 from aliascope.scope import Scope
 from aliascope.spectrum import Criterion
 from aliascope.store import Store, plain
+
+LEAST = {"start": 0, "max_samples": 1, "batch_size": 1, "save_adversarial": 0}
+OF_ATTACK = ("eps", "attack_steps", "attack_step_size", "attack_arguments", "save_adversarial")
 
 
 @dataclass(frozen=True)
@@ -76,14 +80,17 @@ class Options:
     save_adversarial: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("start", 0), ("max_samples", 1), ("batch_size", 1)):
+        for name, least in LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise AliascopeError(f"{name} is {value}, but it must be {least} or more.")
-        if self.save_adversarial < 0:
-            raise AliascopeError(
-                f"save_adversarial is {self.save_adversarial}, but it must be 0 or more."
-            )
+        check_seed(self.seed)
+        if self.attack is None:
+            for name in OF_ATTACK:
+                if getattr(self, name) != getattr(Options, name, {}):
+                    raise AliascopeError(
+                        f"{name} is given but no attack; name one, such as pgd, or leave it out."
+                    )
         if not self.eps or len(set(self.eps)) < len(self.eps):
             raise AliascopeError(f"eps is {list(self.eps)}, but it must name values, each once.")
         for eps in self.eps:
@@ -109,8 +116,7 @@ class Options:
         """Describe the options as run.json has them; those of an attack only where there is one."""
         options: dict[str, Any] = plain(asdict(self))
         if self.attack is None:
-            of_attack = ("eps", "attack_steps", "attack_step_size", "attack_arguments")
-            for name in (*of_attack, "save_adversarial"):
+            for name in OF_ATTACK:
                 del options[name]
         return options
 

@@ -42,7 +42,7 @@ def record_predictions(samples: pd.DataFrame, output: Any) -> None:
     samples : DataFrame
         One row per sample; with labels, a column ``label`` (negative: unknown).
     output
-        What the model returned.
+        What the model returned. Scores with a NaN predict nothing: -1, and not right.
 
     Examples
     --------
@@ -52,9 +52,10 @@ def record_predictions(samples: pd.DataFrame, output: Any) -> None:
     [True, False]
     """
     scores = class_scores(output)
-    if scores is None or len(scores) != len(samples):
+    if scores is None or scores.shape[1] == 0 or len(scores) != len(samples):
         return
-    best = scores.detach().float().topk(min(5, scores.shape[1]), dim=1).indices.cpu()
+    best = scores.detach().float().topk(min(5, scores.shape[1]), dim=1).indices
+    best = best.masked_fill(scores.isnan().any(dim=1, keepdim=True), -1).cpu()
     samples["prediction"] = best[:, 0].numpy()
     if "label" in samples and (samples["label"] >= 0).all():
         hits = best == torch.from_numpy(samples["label"].to_numpy().copy())[:, None]

@@ -81,6 +81,8 @@ def on_device(loaded: LoadedModel, device: str) -> nn.Module:
         If the device is not there.
     """
     try:
+        if torch.device(device).type == "meta":
+            raise RuntimeError("it holds no values")
         return loaded.model.to(torch.device(device))
     except (RuntimeError, AssertionError) as error:
         raise AliascopeError(
@@ -104,7 +106,8 @@ def refusing_images(name: str, size: Sequence[int]) -> Iterator[None]:
     except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
         raise AliascopeError(
             f"{name} cannot take an image of {size[0]} × {size[1]} pixels "
-            f"({first_line(error)}); pass another size with --resize and --crop."
+            f"({first_line(error)}); pass another size with --resize and --crop, or a network "
+            "that takes float32 images (N, 3, H, W)."
         ) from error
 
 
@@ -114,8 +117,13 @@ def first_line(error: BaseException) -> str:
     return lines[0].rstrip(". ") if lines else type(error).__name__
 
 
-def no_sites(model: str) -> str:
-    """Say that a model has no site."""
+def no_sites(model: str, sites: Sequence[Site] = ()) -> str:
+    """Say that a model has no site, or none that can be measured."""
+    if sites:
+        return (
+            f"No site of {model} can be measured (first of {len(sites)}: {sites[0].name}: "
+            f"{sites[0].reason}); measure another model."
+        )
     return (
         f"{model} has no site: nothing in it decimates a signal at a whole rate above 1, "
         "so there is no aliasing to measure."

@@ -16,6 +16,7 @@ leaves nothing half-written behind.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -29,10 +30,14 @@ import numpy as np
 import pandas as pd
 import zarr
 
+from aliascope.categories import COLUMNS
 from aliascope.errors import AliascopeError
 
 FORMAT = 1
 """Version of the layout above, written to run.json."""
+
+SECTIONS = ("model", "data", "options", "criterion")
+"""Entries of run.json that are objects, where there are any."""
 
 Array = np.ndarray[Any, Any]
 
@@ -43,7 +48,7 @@ class Store:
     Parameters
     ----------
     folder : path
-        Where it is; need not exist yet.
+        Where it is; need not exist yet. ``~`` is the home folder.
 
     Examples
     --------
@@ -54,7 +59,7 @@ class Store:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser()
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     @classmethod
@@ -92,28 +97,34 @@ class Store:
 
     def has_run(self) -> bool:
         """Whether a run was begun here."""
-        return (self.folder / "run.json").is_file()
+        try:
+            return (self.folder / "run.json").is_file()
+        except OSError as error:
+            raise AliascopeError(
+                f"{self.folder} cannot be read ({error.strerror}); give another folder."
+            ) from error
 
     def read_run(self) -> dict[str, Any]:
         """Read run.json."""
         path = self.folder / "run.json"
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise AliascopeError(f"{path} cannot be read as JSON ({error}).") from None
-        if not isinstance(content, dict):
+        if not isinstance(content, dict) or not all(
+            isinstance(content.get(section, {}), dict) for section in SECTIONS
+        ):
             raise AliascopeError(f"{path} does not describe a run.")
         return content
 
     def write_run(self, content: Mapping[str, Any]) -> None:
         """Write run.json in one step."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        draft = self.folder / ".run.json.tmp"
-        draft.write_text(
-            json.dumps(plain({"format": FORMAT, **content}), indent=2, ensure_ascii=False) + "\n",
-            encoding="utf-8",
-        )
-        draft.replace(self.folder / "run.json")
+        text = json.dumps(plain({"format": FORMAT, **content}), indent=2, ensure_ascii=False)
+        draft = self.folder / f".run.json.{os.getpid()}.tmp"
+        with _writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            draft.write_text(f"{text}\n", encoding="utf-8")
+            draft.replace(self.folder / "run.json")
 
     # -- parts -------------------------------------------------------------------------------
 
@@ -125,33 +136,51 @@ class Store:
         """Numbers of the parts that are whole, ascending."""
         if not self._parts.is_dir():
             return []
-        return sorted(int(entry.name) for entry in self._parts.iterdir() if entry.name.isdigit())
+        names = [entry.name for entry in self._parts.iterdir() if entry.is_dir()]
+        digits = [name for name in names if name.isascii() and name.isdigit()]
+        return sorted(int(name) for name in digits if name == _part_name(int(name)))
 
     def begin(self, number: int) -> PartWriter:
         """Begin a part; it appears when committed."""
-        return PartWriter(self._parts / f"{number:06d}")
+        return PartWriter(self._parts / _part_name(number))
 
     def parts(self) -> Iterator[Part]:
         """Read the parts in order."""
         for number in self.part_numbers():
-            yield Part(self._parts / f"{number:06d}")
+            yield Part(self._parts / _part_name(number))
+
+    def remove_run(self) -> None:
+        """Remove run.json and the parts; the folder itself may be another's, or a link."""
+        self.remove_drafts()
+        shutil.rmtree(self._parts, ignore_errors=True)
+        (self.folder / "run.json").unlink(missing_ok=True)
+
+    def remove_drafts(self) -> None:
+        """Remove what killed processes left half-written."""
+        for draft in [*self._parts.glob("*.tmp"), *self.folder.glob(".run.json.*tmp")]:
+            if draft.is_dir():
+                shutil.rmtree(draft, ignore_errors=True)
+            else:
+                draft.unlink(missing_ok=True)
 
     def copy_to(self, folder: str | os.PathLike[str]) -> None:
         """Copy the run to a folder that holds none yet, in one step."""
-        target = Path(folder)
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise AliascopeError(f"{folder} is not an empty folder; save to a new one.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        try:
-            shutil.copytree(self.folder, draft, dirs_exist_ok=True)
-            draft.chmod(0o777 & ~_umask())
-            if target.is_dir():
-                target.rmdir()
-            draft.rename(target)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
+        target = Path(folder).expanduser()
+        with _writing(target):
+            if target.exists() and (not target.is_dir() or any(target.iterdir())):
+                raise AliascopeError(f"{folder} is not an empty folder; save to a new one.")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+            try:
+                half_written = shutil.ignore_patterns("*.tmp")
+                shutil.copytree(self.folder, draft, dirs_exist_ok=True, ignore=half_written)
+                draft.chmod(0o777 & ~_umask())
+                if target.is_dir():
+                    target.rmdir()
+                draft.rename(target)
+            except BaseException:
+                shutil.rmtree(draft, ignore_errors=True)
+                raise
 
 
 class PartWriter:
@@ -170,13 +199,14 @@ class PartWriter:
 
     def write(self, kind: str, site: int, array: Array) -> None:
         """Write a whole array of one site, (samples, ...)."""
-        target = self._array(kind, site, array.shape, array.shape, array.dtype)
-        target[...] = array
+        with _writing(self._place):
+            self._array(kind, site, array.shape, array.shape, array.dtype)[...] = array
 
     def write_sample(self, kind: str, site: int, i: int, n: int, array: Array) -> None:
         """Write the i-th of n samples of one site's array."""
         shape = (n, *array.shape)
-        self._array(kind, site, shape, (1, *array.shape), array.dtype)[i] = array
+        with _writing(self._place):
+            self._array(kind, site, shape, (1, *array.shape), array.dtype)[i] = array
 
     def _array(
         self, kind: str, site: int, shape: Sequence[int], chunks: Sequence[int], dtype: Any
@@ -200,15 +230,18 @@ class PartWriter:
         eps: float | None = None,
     ) -> None:
         """Write the tables and put the part into its place, over one of the same number."""
-        self._draft.mkdir(parents=True, exist_ok=True)
-        samples.to_parquet(self._draft / "samples.parquet", index=False)
-        counts.to_parquet(self._draft / "counts.parquet", index=False)
         left_out = [list(entry) for entry in unreadable]
         content = {"sites": list(sites), "unreadable": left_out, "eps": eps}
-        (self._draft / "part.json").write_text(json.dumps(plain(content)), encoding="utf-8")
-        if self._place.exists():
-            shutil.rmtree(self._place)
-        self._draft.rename(self._place)
+        with _writing(self._place):
+            self._draft.mkdir(parents=True, exist_ok=True)
+            samples.to_parquet(self._draft / "samples.parquet", index=False)
+            counts.to_parquet(self._draft / "counts.parquet", index=False)
+            (self._draft / "part.json").write_text(json.dumps(plain(content)), encoding="utf-8")
+            replaced = self._place.with_name(f"{self._place.name}.{os.getpid()}.old.tmp")
+            if self._place.exists():  # removing it in its place could be cut short half-way
+                self._place.rename(replaced)
+            self._draft.rename(self._place)
+            shutil.rmtree(replaced, ignore_errors=True)
 
     def discard(self) -> None:
         """Remove what was written of a part that will not be committed."""
@@ -222,22 +255,59 @@ class Part:
     ----------
     folder : Path
         Its folder.
+
+    Raises
+    ------
+    AliascopeError
+        If a file of it is missing or damaged; from the methods too.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        content = json.loads((folder / "part.json").read_text(encoding="utf-8"))
-        self.sites: list[dict[str, Any]] = [_restored(site) for site in content["sites"]]
-        self.unreadable: list[list[Any]] = content["unreadable"]
-        self.eps: float | None = content.get("eps")
+        with self._reading("part.json") as path:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            self.sites: list[dict[str, Any]] = [_restored(site) for site in content["sites"]]
+            self.unreadable = [
+                (int(index), str(name), str(reason))
+                for index, name, reason in content["unreadable"]
+            ]
+            self.eps = None if content.get("eps") is None else float(content["eps"])
 
     def samples(self) -> pd.DataFrame:
         """One row per sample."""
-        return pd.read_parquet(self.folder / "samples.parquet")
+        with self._reading("samples.parquet") as path:
+            table = pd.read_parquet(path)
+            if not pd.api.types.is_integer_dtype(table["sample"]):
+                raise ValueError("samples have no whole numbers")
+        return table
 
     def counts(self) -> pd.DataFrame:
         """One row per sample and site."""
-        return pd.read_parquet(self.folder / "counts.parquet")
+        with self._reading("counts.parquet") as path:
+            table = pd.read_parquet(path)
+            numbers = table[["sample", "site", *COLUMNS]]
+            if not all(map(pd.api.types.is_integer_dtype, numbers.dtypes)) or (numbers < 0).any(
+                axis=None
+            ):
+                raise ValueError("counts are no whole numbers")
+            if not (numbers["site"] < len(self.sites)).all():
+                raise ValueError("part.json does not name every site")
+            if not numbers[COLUMNS].any(axis=1).all():
+                raise ValueError("no bin was counted")
+        return table
+
+    @contextlib.contextmanager
+    def _reading(self, name: str) -> Iterator[Path]:
+        """Say of a damaged file what to do about it."""
+        path = self.folder / name
+        try:
+            yield path
+        except Exception as error:  # readers raise whatever a damaged file leads them to
+            lines = str(error).splitlines() or [type(error).__name__]
+            raise AliascopeError(
+                f"{path} is missing or damaged ({lines[0].rstrip('. ')}); remove the folder "
+                f"{self.folder}, and evaluate with --resume to measure its images again."
+            ) from error
 
     def array(self, kind: str, site: int) -> Any | None:
         """Open an array of one site, or None where that was not kept."""
@@ -262,7 +332,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        value = os.fspath(value)
+    if isinstance(value, str):  # a path need not be Unicode, but JSON is
+        return value.encode(errors="backslashreplace").decode()
     return value
 
 
@@ -270,10 +342,29 @@ def _restored(site: dict[str, Any]) -> dict[str, Any]:
     error = site.get("recomposition_error")
     return {
         **site,
-        "rate": tuple(site["rate"]),
-        "dense_shape": tuple(site["dense_shape"]),
-        "recomposition_error": math.nan if error is None else error,
+        **{key: str(site[key]) for key in ("name", "path", "op", "grid", "reason")},
+        "number": int(site["number"]),
+        "rate": tuple(map(int, site["rate"])),
+        "dense_shape": tuple(map(int, site["dense_shape"])),
+        "supported": bool(site["supported"]),
+        "recomposition_error": math.nan if error is None else float(error),
     }
+
+
+def _part_name(number: int) -> str:
+    return f"{number:06d}"
+
+
+@contextlib.contextmanager
+def _writing(place: Path) -> Iterator[None]:
+    """Say in one sentence that a file or folder cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise AliascopeError(
+            f"{place} cannot be written ({error.strerror or error}); mend that, or pass another "
+            "folder."
+        ) from error
 
 
 def _umask() -> int:

@@ -5,6 +5,7 @@ from aliascope.data.images import (
     ImageSet,
     Item,
     collate,
+    first_size,
     imagenet_synsets,
     open_data,
 )
@@ -15,6 +16,7 @@ __all__ = [
     "ImageSet",
     "Item",
     "collate",
+    "first_size",
     "imagenet_synsets",
     "open_data",
     "sample_files",

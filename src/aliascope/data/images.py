@@ -7,6 +7,7 @@ of the class indices, which is their sorted order. It is the file ``imagenet_syn
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import warnings
@@ -101,7 +102,8 @@ class ImageSet(Dataset[Item]):
             raise AliascopeError(f"The set {name!r} got {counts}: give as many of each.")
         self.name = name
         self.paths = list(paths)
-        self.names = list(names)
+        # A file's name need not be Unicode, but what a run is written in must.
+        self.names = [name.encode(errors="backslashreplace").decode() for name in names]
         self.labels = None if labels is None else list(labels)
         self.transform = transform
 
@@ -251,8 +253,14 @@ def open_data(
             spec, files, [file.name for file in files], [label for _, label in samples], transform
         )
     folder = Path(spec).expanduser()
-    if not folder.exists():
-        raise AliascopeError(f"The folder {spec} does not exist: pass samples or a folder.")
+    try:
+        folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise AliascopeError(
+            f"The folder {spec} does not exist: pass samples or a folder."
+        ) from None
+    except OSError as error:
+        raise AliascopeError(f"{spec} cannot be read ({error.strerror}): pass a folder.") from error
     if not folder.is_dir():
         raise AliascopeError(f"{spec} is a file, but images come from a folder: pass its folder.")
     entries = sorted(_entries(folder), key=lambda entry: entry.name)
@@ -275,6 +283,38 @@ def open_data(
     labels = [label_of[entry] for entry, files in filled.items() for _ in files]
     names = [path.relative_to(folder).as_posix() for path in paths]
     return ImageSet(spec, paths, names, labels, transform)
+
+
+def first_size(spec: str, transform: Callable[[Image.Image], Tensor]) -> tuple[int, int] | None:
+    """Give height and width of the first readable image, for models that take one size only.
+
+    Parameters
+    ----------
+    spec, transform
+        As `open_data` takes them.
+
+    Returns
+    -------
+    (int, int) or None
+        None where there is none.
+
+    Examples
+    --------
+    >>> from aliascope.preprocessing import IMAGENET_PREPROCESSING
+    >>> first_size("samples", IMAGENET_PREPROCESSING)
+    (224, 224)
+    """
+    files: Iterator[Path] = iter(())
+    with contextlib.suppress(OSError):
+        if spec == "samples":
+            files = (file for file, _ in sample_files())
+        elif Path(spec).expanduser().is_dir():
+            files = _images_under(Path(spec).expanduser())
+    for file in files:
+        image = ImageSet(spec, [file], [file.name], None, transform)[0].image
+        if image is not None:
+            return image.shape[1], image.shape[2]
+    return None
 
 
 def _class_labels(

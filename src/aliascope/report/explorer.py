@@ -1,0 +1,348 @@
+"""The explorer's pictures: image, dense signal, spectrum and category map of chosen channels."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from aliascope.categories import COLUMNS, Category
+from aliascope.figures.palette import palette
+from aliascope.measurement import Measurement
+from aliascope.report import pictures
+from aliascope.report.numbers import Block
+
+MOST_CHANNELS = 6
+"""Channels shown of each site, where the page's size allows."""
+
+SPREAD = (0.5, 1.0, 0.0, 0.75, 0.25, 0.9)
+"""Which channels: places in their order by tangled fraction, the most wanted first."""
+
+BUDGET = 14_000_000
+"""Bytes of the page that pictures may take, so that all of it stays below 15 MB."""
+
+Array = np.ndarray[Any, Any]
+
+
+def explorer(
+    measurement: Measurement, *, colours: str, max_samples: int, budget: int = BUDGET
+) -> Block:
+    """Draw what the explorer shows.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        Of a run with detail "folds", or "pixel" (then without signals and spectra).
+    colours : {"paper", "colour-blind"}
+        Palette of the maps.
+    max_samples : int
+        How many samples at most, from the first.
+    budget : int
+        Bytes that all pictures may take; channels are left out until they do, then samples.
+
+    Returns
+    -------
+    dict
+        ``notes``: what is shown and what was left out, in sentences; ``samples``: sample, name,
+        label, prediction, correct, image; ``sites``: name, rate, box (place and size of the new
+        Nyquist band, as parts of the spectrum's picture), channels; ``pictures[site][sample]
+        [channel]``: percentages, map, dense and spectrum. Without the detail only ``notes``.
+    """
+    detail = measurement.run.get("detail")
+    if detail not in ("pixel", "folds"):
+        return {
+            "notes": [
+                f"This run kept counts only (detail {detail}), so there are no signals, spectra "
+                "or maps to show. Evaluate again with --detail folds for all three, or with "
+                "--detail pixel for the maps alone, and with a --max-samples of about 20."
+            ]
+        }
+    shown, flat = _drawable(measurement)
+    if shown.empty:
+        return {"notes": ["No site of this run has two spatial axes, which the explorer draws."]}
+    samples = measurement.samples.head(max_samples)
+    by_channel = measurement.fractions(by="channel")["tangled"]
+    channels = {name: chosen_channels(by_channel.xs(name, level="site")) for name in shown["name"]}
+    wanted = max(len(each) for each in channels.values())
+    images = [_image(measurement, row) for row in samples.to_dict("records")]
+    left = budget - sum(len(image["url"]) for image in images if image)
+    drawn, spent = _draw(measurement, shown, samples, channels, colours)
+    kept, whole = _within(spent, left)
+    blocks = _sample_blocks(samples, images)[:whole]
+    sites, maps = [], []
+    for row in shown.to_dict("records"):
+        name = row["name"]
+        order = np.argsort([channels[name][k][1] for k in range(min(kept, len(channels[name])))])
+        sites.append(
+            {
+                "name": name,
+                "rate": list(row["rate"]),
+                "dense_shape": list(row["dense_shape"]),
+                **drawn[name]["place"],
+                "channels": [
+                    {"channel": channels[name][k][0], "tangled": channels[name][k][1]}
+                    for k in order
+                ],
+            }
+        )
+        maps.append([[drawn[name]["pictures"][i][k] for k in order] for i in range(whole)])
+    notes = _notes(measurement, whole, len(samples), kept, wanted, flat, images[:whole])
+    return {"notes": notes, "samples": blocks, "sites": sites, "pictures": maps}
+
+
+def chosen_channels(tangled: pd.Series[float]) -> list[tuple[int, float]]:
+    """Choose channels of a site, spread over the range of their mean tangled fractions.
+
+    Parameters
+    ----------
+    tangled : Series
+        Mean tangled fraction by channel.
+
+    Returns
+    -------
+    list of (int, float)
+        Channel and its mean tangled fraction; the most wanted first.
+
+    Examples
+    --------
+    >>> chosen_channels(pd.Series([0.3, 0.1, 0.2]))
+    [(2, 0.2), (0, 0.3), (1, 0.1)]
+    """
+    tangled = tangled.sort_values(kind="stable")
+    chosen: dict[int, float] = {}
+    for place in SPREAD[:MOST_CHANNELS]:
+        at = round(place * (len(tangled) - 1))
+        chosen.setdefault(int(tangled.index[at]), float(tangled.iloc[at]))
+    return list(chosen.items())
+
+
+def dense_signal(folds: Array, size: tuple[int, int]) -> tuple[Array, Array]:
+    """Put folds side by side and transform them back.
+
+    Parameters
+    ----------
+    folds : ndarray of complex, shape (r_h, r_w, M_h, M_w)
+        As :func:`aliascope.spectrum.folds` gives them.
+    size : (int, int)
+        Height and width of the dense signal, without the zeros it was padded with.
+
+    Returns
+    -------
+    signal : ndarray of float, shape (H, W)
+    spectrum : ndarray of complex, shape (r_h * M_h, r_w * M_w)
+        Zero frequency first.
+
+    Examples
+    --------
+    >>> signal = np.arange(6.0).reshape(2, 3)
+    >>> whole = np.fft.fft2(signal, s=(4, 4))
+    >>> folds = whole.reshape(2, 2, 2, 2).transpose(0, 2, 1, 3)
+    >>> np.allclose(dense_signal(folds, (2, 3))[0], signal)
+    True
+    """
+    r_h, r_w, m_h, m_w = folds.shape
+    spectrum = folds.transpose(0, 2, 1, 3).reshape(r_h * m_h, r_w * m_w)
+    return np.fft.ifft2(spectrum).real[: size[0], : size[1]], spectrum
+
+
+def nyquist_box(rate: tuple[int, int], bins: tuple[int, int]) -> dict[str, float]:
+    """Place the new Nyquist band in a centred spectrum of ``rate * bins`` frequencies.
+
+    Returns
+    -------
+    dict
+        x, y, width, height, as parts of the picture.
+
+    Examples
+    --------
+    >>> nyquist_box((2, 2), (4, 4))
+    {'x': 0.25, 'y': 0.25, 'width': 0.5, 'height': 0.5}
+    """
+    box: dict[str, float] = {}
+    for start, extent, r, m in zip("xy", ("width", "height"), rate[::-1], bins[::-1], strict=True):
+        length = r * m
+        factor = pictures.shrinking(
+            [n * k for n, k in zip(rate, bins, strict=True)], pictures.LARGEST_SIDE
+        )
+        whole = -(-length // factor) * factor  # the last drawn pixel may stand for fewer
+        box[start] = (length // 2 - m // 2) / whole
+        box[extent] = m / whole
+    return dict(sorted(box.items(), key=lambda item: "xywh".index(item[0][0])))
+
+
+def _drawable(measurement: Measurement) -> tuple[pd.DataFrame, int]:
+    """Give the sites with two spatial axes, and how many have another number."""
+    measured = measurement.sites[measurement.sites["supported"].astype(bool)]
+    two = measured["rate"].map(len) == 2
+    return measured[two], int((~two).sum())
+
+
+def _draw(
+    measurement: Measurement,
+    shown: pd.DataFrame,
+    samples: pd.DataFrame,
+    channels: dict[str, list[tuple[int, float]]],
+    colours: str,
+) -> tuple[dict[str, Block], Array]:
+    """Draw every picture wanted, and count the bytes by (sample, channel's place)."""
+    has_folds = measurement.run.get("detail") == "folds"
+    spent = np.zeros((len(samples), MOST_CHANNELS), dtype=np.int64)
+    drawn: dict[str, Block] = {}
+    for row in shown.to_dict("records"):
+        name, rate, size = row["name"], tuple(row["rate"]), tuple(row["dense_shape"][-2:])
+        drawn[name] = {"pictures": [], "place": {}}
+        for i, sample in enumerate(samples["sample"]):
+            maps = measurement.category_map(name, int(sample))
+            folds = measurement.folds(name, int(sample)) if has_folds else None
+            drawn[name]["place"] = {
+                "box": nyquist_box(rate, maps.shape[-2:]),
+                "windows": len(maps) // int(row["dense_shape"][0]),
+            }
+            drawn[name]["pictures"].append([])
+            for k, (channel, _) in enumerate(channels[name]):
+                fold = None if folds is None else folds[channel]
+                picture = _pictures(maps[channel], fold, size, colours)
+                drawn[name]["pictures"][-1].append(picture)
+                spent[i, k] += sum(len(url) for key, url in picture.items() if key in _URLS)
+    return drawn, spent
+
+
+_URLS = ("map", "dense", "spectrum")
+
+
+def _pictures(category: Array, folds: Array | None, size: tuple[int, int], colours: str) -> Block:
+    counts = np.bincount(category.ravel(), minlength=len(Category))
+    block: Block = {
+        "fractions": (counts / category.size).tolist(),
+        "map": pictures.category_picture(category, [palette(colours)[c] for c in COLUMNS]),
+        "bins": list(category.shape),
+    }
+    if folds is not None:
+        signal, spectrum = dense_signal(folds, size)
+        block["dense"] = pictures.signal_picture(signal)
+        block["spectrum"] = pictures.spectrum_picture(spectrum)
+        block["range"] = _range(signal)
+    return block
+
+
+def _range(signal: Array) -> list[float]:
+    """Smallest and largest value; what is but the rounding of the transform counts as 0."""
+    ends = (float(signal.min()), float(signal.max()))
+    rounding = 1e-6 * max(abs(end) for end in ends)
+    return [end if abs(end) > rounding else 0.0 for end in ends]
+
+
+def _within(spent: Array, budget: int) -> tuple[int, int]:
+    """Choose how many channels a site, and how many samples, fit into the budget.
+
+    Examples
+    --------
+    >>> spent = np.full((4, 3), 10)
+    >>> _within(spent, 120), _within(spent, 90), _within(spent, 25), _within(spent, 0)
+    ((3, 4), (2, 4), (1, 2), (1, 1))
+    """
+    for channels in range(spent.shape[1], 0, -1):
+        if spent[:, :channels].sum() <= budget:
+            return channels, len(spent)
+    fitting = int((np.cumsum(spent[:, 0]) <= budget).sum())
+    return 1, max(1, fitting)
+
+
+def _sample_blocks(samples: pd.DataFrame, images: list[Block | None]) -> list[Block]:
+    blocks = []
+    for row, image in zip(samples.to_dict("records"), images, strict=True):
+        block: Block = {"sample": int(row["sample"]), "name": row.get("name"), "image": image}
+        for key in ("label", "prediction"):
+            value = row.get(key)
+            block[key] = None if value is None or pd.isna(value) else int(value)
+        correct = row.get("top1")
+        block["correct"] = None if correct is None or pd.isna(correct) else bool(correct)
+        blocks.append(block)
+    return blocks
+
+
+def _image(measurement: Measurement, sample: dict[Any, Any]) -> Block | None:
+    """Draw the pixels that the run kept, or else the file they came from, or else nothing."""
+    kept = measurement.adversarial(int(sample["sample"]))
+    if kept is not None:
+        picture = pictures.pixels_picture(kept)
+        caption = "as the network saw it"
+    else:
+        path = _file(measurement, sample.get("name"))
+        if path is None:
+            return None
+        recipe = (measurement.run.get("model") or {}).get("preprocessing") or {}
+        try:
+            picture = pictures.as_prepared(pictures.opened(path), recipe)
+        except Exception:  # Pillow's readers raise whatever a damaged file leads them to
+            return None
+        caption = "resized and cropped as for the network"
+        if measurement.eps:
+            caption += ", before the attack"
+    width, height = picture.size
+    return {"url": pictures.photograph(picture), "size": [width, height], "caption": caption}
+
+
+def _file(measurement: Measurement, name: Any) -> Path | None:
+    """Find the image file of a sample, within the data that the run names and nowhere else."""
+    data = (measurement.run.get("data") or {}).get("name")
+    if not isinstance(name, str) or not isinstance(data, str):
+        return None
+    if data == "samples":
+        try:
+            entries = importlib.metadata.files("foolbox") or []
+        except importlib.metadata.PackageNotFoundError:
+            return None
+        found = [Path(str(entry.locate())) for entry in entries if entry.name == name]
+        return found[0] if found else None
+    try:
+        folder = Path(data).expanduser().resolve()
+        path = (folder / name).resolve()
+        return path if path.is_relative_to(folder) and path.is_file() else None
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def _notes(
+    measurement: Measurement,
+    shown: int,
+    wanted_samples: int,
+    channels: int,
+    wanted_channels: int,
+    flat: int,
+    images: list[Block | None],
+) -> list[str]:
+    total = len(measurement.samples)
+    of = f"the first {shown} of {total} images" if shown < total else f"all {total} images"
+    if total == 1:
+        of = "the one image"
+    up_to = min(channels, wanted_channels)
+    chosen = "1 channel" if up_to == 1 else f"up to {up_to} channels"
+    spread = "" if up_to == 1 else "spread over the range of mean tangled fractions"
+    spread = spread or "the one in the middle of the range of mean tangled fractions"
+    notes = [f"Shown are {of} and, at each site, {chosen}: {spread}."]
+    if up_to < wanted_channels or shown < wanted_samples:
+        missing = [f"{wanted_channels} channels"] if up_to < wanted_channels else []
+        missing += [f"{wanted_samples} images"] if shown < wanted_samples else []
+        notes.append(f"To keep the page below 15 MB, fewer than {' and '.join(missing)} are shown.")
+    if measurement.eps is not None:
+        notes.append(f"They are those at ε = {measurement.eps:g}, the smallest of the run.")
+    if measurement.run.get("detail") == "pixel":
+        notes.append(
+            "This run kept maps but no folds, so there are no dense signals or spectra; "
+            "evaluate with --detail folds for these."
+        )
+    if flat:
+        notes.append(f"{flat} sites without two spatial axes are left out.")
+    missing_images = sum(image is None for image in images)
+    if missing_images:
+        which = "none of the images" if missing_images == shown else f"{missing_images} images"
+        verb = "was" if missing_images == shown else "were not"
+        notes.append(
+            f"{which[0].upper()}{which[1:]} {verb} found where the run names "
+            "them, so only the signals made of them are shown."
+        )
+    return notes

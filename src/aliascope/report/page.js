@@ -1,0 +1,532 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const pictures = JSON.parse(document.getElementById("pictures").textContent);
+  const categories = data.categories;
+  const STACK = ["tangled", "aliased", "non_aliased", "no_pass"];
+  const byKey = Object.fromEntries(categories.map((c) => [c.key, c]));
+
+  // -- elements: every string of the run goes through textContent or setAttribute ----------------
+
+  const find = (id) => document.getElementById(id);
+  const SVG = "http://www.w3.org/2000/svg";
+  const fill = (element, attributes, children) => {
+    for (const [name, value] of Object.entries(attributes || {})) {
+      if (value !== null && value !== undefined) element.setAttribute(name, value);
+    }
+    element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+    return element;
+  };
+  const html = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
+  const svg = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
+  const put = (id, ...children) => find(id).replaceChildren(...children.flat());
+  const paragraphs = (texts) => texts.map((text) => html("p", {}, text));
+
+  // -- numbers -----------------------------------------------------------------------------------
+
+  const known = (x) => x !== null && x !== undefined;
+  const number = (x) => (100 * x).toFixed(1);
+  const percent = (x) => (known(x) ? `${number(x)}\u00a0%` : "–");
+  const range = (low, high) => (known(low) ? `${number(low)}–${number(high)}\u00a0%` : "one image");
+  const times = (sizes) => sizes.join("\u2009×\u2009");
+  const epsilon = (x) => String(Number(x.toPrecision(6)));
+  const shares = (fractions) =>
+    STACK.map((key) => `${byKey[key].label} ${percent(fractions[key])}`).join(", ");
+
+  // -- pieces ------------------------------------------------------------------------------------
+
+  const swatch = (key) =>
+    html("span", { class: "swatch", "aria-hidden": "true" },
+      svg("svg", { viewBox: "0 0 12 12" },
+        svg("rect", { x: 0.5, y: 0.5, width: 11, height: 11, rx: 2, fill: byKey[key].colour,
+          class: key === "no_pass" ? "grey" : null })));
+
+  /** Black or white, whichever is easier to read on a colour. */
+  const inkOn = (rgb) => {
+    const linear = rgb.map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+    const light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+    return 1.05 / (light + 0.05) > (light + 0.05) / 0.05 ? "#ffffff" : "#000000";
+  };
+  const rgbOf = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+  /** The first site lightest, the last nearly the full colour, as in the published ring. */
+  const shade = (hex, i, n) => {
+    const strength = 0.12 + 0.73 * (n > 1 ? i / (n - 1) : 1);
+    return rgbOf(hex).map((v) => Math.round(255 - strength * (255 - v)));
+  };
+
+  let tables = 0;
+  const table = (caption, head, rows, { open = false, summary = "Show the numbers as a table", words = false } = {}) => {
+    const body = rows.map((row) =>
+      html("tr", row.attributes || {}, row.cells.map((cell, i) => fill(
+        document.createElement(i === 0 ? "th" : "td"), i === 0 ? { scope: "row" } : {}, [cell]))));
+    // The caption stands outside the box that scrolls, so that it wraps at the page's width.
+    const id = `caption-${(tables += 1)}`;
+    const label = html("p", { class: "caption", id }, caption);
+    const box = html("div", { class: "scroll", role: "region", tabindex: "0", "aria-labelledby": id },
+      html("table", { class: words ? "words" : null, "aria-labelledby": id },
+        head ? html("thead", {}, html("tr", {}, head.map((name) => html("th", { scope: "col" }, name)))) : null,
+        html("tbody", {}, body)));
+    if (open) return html("div", {}, label, box);
+    return html("details", {}, html("summary", {}, summary), label, box);
+  };
+  const withRange = (value, low, high) => {
+    const cell = document.createDocumentFragment();
+    cell.append(percent(value), html("span", { class: "range" }, range(low, high)));
+    return cell;
+  };
+
+  /** Draw now and whenever the width changes; text keeps its size. */
+  const drawings = [];
+  const drawn = (id, draw) => {
+    const place = find(id);
+    let width = 0;
+    const again = (force) => {
+      const now = Math.floor(place.clientWidth);
+      if (now > 0 && (force || now !== width)) {
+        width = now;
+        place.replaceChildren(draw(now));
+      }
+    };
+    drawings.push(again);
+    again(true);
+    return () => again(true);
+  };
+  window.addEventListener("resize", () => drawings.forEach((again) => again(false)));
+
+  // -- the ring ----------------------------------------------------------------------------------
+
+  const drawRing = () => {
+    const { order, shares: share } = data.ring;
+    const n = data.sites.length;
+    const at = (part, radius) => {
+      const angle = -2 * Math.PI * part;
+      return [radius * Math.cos(angle), radius * Math.sin(angle)];
+    };
+    const wedge = (from, to, outer, inner) => {
+      if (to - from > 0.99999) to = from + 0.99999;
+      const large = to - from > 0.5 ? 1 : 0;
+      const [[a, b], [c, d], [e, f], [g, h]] = [at(from, outer), at(to, outer), at(to, inner), at(from, inner)]
+        .map(([x, y]) => [x.toFixed(3), y.toFixed(3)]);
+      return `M${a} ${b}A${outer} ${outer} 0 ${large} 0 ${c} ${d}L${e} ${f}A${inner} ${inner} 0 ${large} 1 ${g} ${h}Z`;
+    };
+    const ring = svg("svg", { viewBox: "-205 -168 410 336", role: "img", width: "100%",
+      "aria-label": `Nested ring. Mean over ${n} sites: ${shares(data.overall.mean)}.` });
+    let outerFrom = 0;
+    let innerFrom = 0;
+    const labels = [];
+    for (const key of order) {
+      const total = share[key].reduce((sum, x) => sum + x, 0);
+      if (total <= 0) continue;
+      const { colour, label } = byKey[key];
+      const grey = key === "no_pass" ? " grey" : "";
+      ring.append(svg("path", { d: wedge(outerFrom, outerFrom + total, 126, 100), fill: colour, class: `part${grey}` },
+        svg("title", {}, `${label}: ${percent(total)}`)));
+      const [x, y] = at(outerFrom + total / 2, 135);
+      labels.push({ x, y, label, total });
+      outerFrom += total;
+      share[key].forEach((part, i) => {
+        if (part <= 0) return;
+        const rgb = shade(colour, i, n);
+        ring.append(svg("path", { d: wedge(innerFrom, innerFrom + part, 99, 58), fill: `rgb(${rgb})`, class: `part${grey}` },
+          svg("title", {}, `${data.sites[i].name}: ${label} ${percent(part * n)} of its bins`)));
+        if (part >= 0.022) {
+          const [u, v] = at(innerFrom + part / 2, 79);
+          ring.append(svg("text", { x: u, y: v, "text-anchor": "middle", "dominant-baseline": "central",
+            class: "mark" }, String(i + 1)));
+          ring.lastChild.style.fill = inkOn(rgb);
+          ring.lastChild.style.fontSize = "11px";
+        }
+        innerFrom += part;
+      });
+    }
+    for (const { x, y, label, total } of labels) {
+      const side = x > 34 ? "start" : x < -34 ? "end" : "middle";
+      const lift = y > 60 ? 12 : y < -60 ? -14 : 0;
+      ring.append(svg("text", { x, y: y + lift - 2, "text-anchor": side }, label),
+        svg("text", { x, y: y + lift + 13, "text-anchor": side, class: "value" }, percent(total)));
+    }
+    return ring;
+  };
+
+  // -- stacked bars ------------------------------------------------------------------------------
+
+  const LINE = 52;
+  const drawBars = (sites, width) => {
+    const right = 8;
+    const scale = (x) => 1 + x * (width - 2 - right);
+    const height = sites.length * LINE + 26;
+    const chart = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
+      "aria-label": "Stacked bars of the four categories for each site; the table below has the numbers." });
+    for (const tick of [0, 0.25, 0.5, 0.75, 1]) {
+      const x = scale(tick);
+      chart.append(svg("line", { x1: x, x2: x, y1: 20, y2: height - 22, class: "grid" }),
+        svg("text", { x, y: height - 6, class: "small value",
+          "text-anchor": tick === 0 ? "start" : tick === 1 ? "end" : "middle" }, `${100 * tick}\u00a0%`));
+    }
+    sites.forEach((site, i) => {
+      const top = i * LINE;
+      const room = Math.floor((width - 118) / 7.6);
+      const name = `${i + 1}  ${site.name}`;
+      chart.append(svg("text", { x: 0, y: top + 15, class: "name" },
+        name.length > room ? `${name.slice(0, 4)}…${name.slice(-Math.max(4, room - 5))}` : name,
+        svg("title", {}, site.name)));
+      chart.append(svg("text", { x: width - right, y: top + 15, class: "small value", "text-anchor": "end" },
+        `tangled ${percent(site.mean.tangled)}`));
+      let from = 0;
+      const whiskers = [];
+      STACK.forEach((key, k) => {
+        const share = site.mean[key];
+        if (share > 0) {
+          chart.append(svg("rect", { x: scale(from), y: top + 22, width: Math.max(0, scale(from + share) - scale(from)),
+            height: 22, fill: byKey[key].colour, class: `part${key === "no_pass" ? " grey" : ""}`, "data-key": key },
+            svg("title", {}, `${site.name}: ${byKey[key].label} ${percent(share)} (${range(site.low[key], site.high[key])})`)));
+        }
+        // The last part ends at 100 % whatever its size, so an interval there would mislead.
+        if (known(site.low[key]) && k < 3 && site.high[key] - site.low[key] > 1e-4) {
+          const y = top + 22 + [5.5, 11, 16.5][k];
+          const [x1, x2] = [site.low[key], site.high[key]].map((end) => scale(Math.min(1, Math.max(0, from + end))));
+          whiskers.push(svg("line", { x1, x2, y1: y, y2: y, class: "halo" }),
+            svg("line", { x1, x2, y1: y, y2: y, class: "whisker" }));
+        }
+        from += share;
+      });
+      chart.append(...whiskers);
+    });
+    return chart;
+  };
+
+  const siteTable = (sites, overall, caption) => table(caption,
+    ["Site", "Operation", "Rate", "Dense signal", ...STACK.map((key) => byKey[key].label)],
+    [
+      ...sites.map((site) => ({ cells: [site.name, site.op, times(site.rate), times(site.dense_shape),
+        ...STACK.map((key) => withRange(site.mean[key], site.low[key], site.high[key]))] })),
+      { cells: [`Mean of ${sites.length} ${sites.length === 1 ? "site" : "sites"}`, "", "", "",
+        ...STACK.map((key) => withRange(overall.mean[key], overall.low[key], overall.high[key]))],
+        attributes: { class: "current" } },
+    ]);
+
+  // -- correct and incorrect ---------------------------------------------------------------------
+
+  /** Ends and step of an axis around values, in round numbers. */
+  const axisAround = (values) => {
+    const low = Math.min(...values);
+    const high = Math.max(...values);
+    const span = Math.max(high - low, 0.01);
+    const step = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2].find((each) => span / each <= 5) || 0.25;
+    const from = Math.max(0, Math.floor((low - 0.05 * span) / step) * step);
+    return { from, to: Math.min(1, Math.max(from + step, Math.ceil((high + 0.05 * span) / step) * step)), step };
+  };
+
+  const drawGroups = (width) => {
+    const groups = data.groups;
+    const names = ["correct", "incorrect"];
+    const columns = width > 640 ? 2 : 1;
+    const gap = 48;
+    const each = (width - gap * (columns - 1)) / columns;
+    const [row, block, left, right] = [34, 148, 66, 18];
+    const height = Math.ceil(STACK.length / columns) * block - 20;
+    const words = STACK.map((key) => `${byKey[key].label}: ` + names.map((name) =>
+      `${name} ${percent(groups[name].categories[key].quantiles[2])}`).join(", ")).join("; ");
+    const chart = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
+      "aria-label": `Box plots of each category; medians: ${words}.` });
+    STACK.forEach((key, i) => {
+      const sides = names.map((name) => groups[name].categories[key]);
+      const axis = axisAround(sides.flatMap(({ quantiles, points }) => [...quantiles, ...points]));
+      const scale = (x) => left + ((x - axis.from) / (axis.to - axis.from)) * (each - left - right);
+      const bottom = 28 + 2 * row;
+      const panel = svg("g", { transform: `translate(${(i % columns) * (each + gap)} ${Math.floor(i / columns) * block})` },
+        svg("text", { x: 0, y: 16, class: "name" }, byKey[key].label));
+      for (let k = 0; axis.from + k * axis.step <= axis.to + 1e-9; k += 1) {
+        const x = scale(axis.from + k * axis.step);
+        panel.append(svg("line", { x1: x, x2: x, y1: 26, y2: bottom + 4, class: "grid" }),
+          svg("text", { x, y: bottom + 19, class: "small value", "text-anchor": "middle" },
+            `${Number((100 * (axis.from + k * axis.step)).toFixed(1))}\u00a0%`));
+      }
+      names.forEach((name, j) => {
+        const y = 28 + j * row + row / 2;
+        const { quantiles, points } = sides[j];
+        const [low, q1, median, q3, high] = quantiles.map(scale);
+        const h = 18;
+        panel.append(
+          svg("text", { x: 0, y: y + 4, class: "small" }, name),
+          svg("line", { x1: low, x2: high, y1: y, y2: y, class: "axis" }),
+          svg("rect", { x: q1, y: y - h / 2, width: Math.max(1, q3 - q1), height: h, fill: byKey[key].colour, class: "box" }),
+          svg("line", { x1: median, x2: median, y1: y - h / 2 - 2, y2: y + h / 2 + 2, class: "median" }),
+          ...points.map((x, k) => svg("circle", { cx: scale(x), cy: y + (((k * 7) % 11) - 5) * 1.2, r: 2.8, class: "dot" })));
+      });
+      chart.append(panel);
+    });
+    return chart;
+  };
+
+  const groupsTable = () => {
+    const { correct, incorrect, test } = data.groups;
+    const cell = (side, key) => {
+      const [, q1, median, q3] = side.categories[key].quantiles;
+      const content = document.createDocumentFragment();
+      content.append(percent(median), html("span", { class: "range" }, range(q1, q3)));
+      return content;
+    };
+    const head = ["Category", `Correct, median (n = ${correct.n})`, `Incorrect, median (n = ${incorrect.n})`];
+    if (test) head.push("p", "Incorrect larger in");
+    return table("Median and quartiles over images. Boxes show the quartiles, their lines the 5th and 95th percentile, points single images. Each category has an axis of its own." +
+      (test ? " p: Mann–Whitney, two-sided; beside it, the share of pairs of an incorrect and a correct image in which the incorrect one has more." : ""),
+      head,
+      STACK.map((key) => ({ cells: [byKey[key].label, cell(correct, key), cell(incorrect, key),
+        ...(test ? [test[key].p < 0.001 ? test[key].p.toExponential(1) : test[key].p.toFixed(3),
+          `${percent(test[key].larger)} of pairs`] : [])] })),
+      { open: true });
+  };
+
+  // -- attack ------------------------------------------------------------------------------------
+
+  const SERIES = [
+    { key: "top1", label: "top-1 accuracy", line: "ink-line", point: "ink-point" },
+    { key: "top5", label: "top-5 accuracy", line: "quiet-line", point: "quiet-point" },
+  ].filter(({ key }) => data.attack.some((point) => point.accuracy[key]));
+
+  const lineKey = (series) => svg("svg", { class: "key", viewBox: "0 0 32 14", "aria-hidden": "true" },
+    series ? svg("line", { x1: 0, x2: 32, y1: 7, y2: 7, class: `line ${series.line}` })
+      : [svg("rect", { x: 0, y: 0, width: 32, height: 14, fill: byKey.tangled.colour, "fill-opacity": 0.22 }),
+        svg("line", { x1: 0, x2: 32, y1: 7, y2: 7, class: "line", stroke: byKey.tangled.colour })]);
+
+  /** Logarithmic where epsilon is above 0; 0 itself stands apart at the left. */
+  const epsilonScale = (left, right) => {
+    const values = data.attack.map((point) => point.eps);
+    const positive = values.filter((x) => x > 0).map(Math.log10);
+    const zero = values.includes(0);
+    const start = zero && positive.length ? left + Math.max(34, 0.13 * (right - left)) : left;
+    const [low, high] = [Math.min(...positive), Math.max(...positive)];
+    return (x) => {
+      if (x === 0) return left;
+      return high > low ? start + ((Math.log10(x) - low) / (high - low)) * (right - start) : (start + right) / 2;
+    };
+  };
+
+  const drawCurve = (width, chosen) => {
+    const height = 330;
+    const [left, right, top, bottom] = [54, width - 16, 14, height - 46];
+    const x = epsilonScale(left + 8, right);
+    const y = (value) => bottom - value * (bottom - top);
+    const points = data.attack;
+    const now = points[chosen];
+    const chart = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
+      "aria-label": `Accuracy and aliasing over ε, marked at ε = ${epsilon(now.eps)}; the table below has the numbers.` });
+    for (const tick of [0, 0.25, 0.5, 0.75, 1]) {
+      chart.append(svg("line", { x1: left, x2: right, y1: y(tick), y2: y(tick), class: "grid" }),
+        svg("text", { x: left - 8, y: y(tick) + 4, class: "small value", "text-anchor": "end" }, `${100 * tick}\u00a0%`));
+    }
+    chart.append(svg("line", { x1: left, x2: right, y1: bottom, y2: bottom, class: "axis" }));
+    const order = [now, points[0], points[points.length - 1], ...points];
+    const taken = [];
+    for (const point of order) {
+      const at = x(point.eps);
+      const label = epsilon(point.eps);
+      const half = 3.6 * label.length + 5;
+      if (taken.some(([from, to]) => at + half > from && at - half < to)) continue;
+      taken.push([at - half, at + half]);
+      const middle = Math.min(at, width - half + 4);
+      chart.append(svg("text", { x: middle, y: bottom + 18, class: "small value", "text-anchor": "middle" }, label));
+    }
+    for (const point of points) {
+      chart.append(svg("line", { x1: x(point.eps), x2: x(point.eps), y1: bottom, y2: bottom + 5, class: "axis" }));
+    }
+    chart.append(svg("text", { x: (left + right) / 2, y: height - 8, class: "small", "text-anchor": "middle" },
+      width < 480 ? "ε (logarithmic; 0 stands apart)" : "ε, largest change of a pixel (logarithmic; 0 stands apart)"));
+    const path = (value) => points.map((p, i) => `${i ? "L" : "M"}${x(p.eps).toFixed(2)} ${y(value(p)).toFixed(2)}`).join("");
+    const upper = points.map((p) => `${x(p.eps).toFixed(2)} ${y(p.harmed.high).toFixed(2)}`);
+    const lower = points.map((p) => `${x(p.eps).toFixed(2)} ${y(p.harmed.low).toFixed(2)}`).reverse();
+    const colour = byKey.tangled.colour;
+    chart.append(
+      svg("path", { d: `M${[...upper, ...lower].join("L")}Z`, fill: colour, "fill-opacity": 0.22 }),
+      svg("path", { d: path((p) => p.harmed.median), class: "line", stroke: colour }));
+    for (const { key, line } of SERIES) {
+      chart.append(svg("path", { d: path((p) => p.accuracy[key].accuracy), class: `line ${line}` }));
+    }
+    const at = x(now.eps);
+    chart.append(svg("line", { x1: at, x2: at, y1: top, y2: bottom, class: "cursor" }));
+    chart.append(svg("circle", { cx: at, cy: y(now.harmed.median), r: 6.5, fill: colour, stroke: "var(--paper)",
+      "stroke-width": 2, "data-point": "harmed" }));
+    for (const { key, point } of SERIES) {
+      chart.append(svg("circle", { cx: at, cy: y(now.accuracy[key].accuracy), r: 6.5, "stroke-width": 2, class: point, "data-point": key }));
+    }
+    return chart;
+  };
+
+  const startAttack = () => {
+    const slider = find("eps");
+    let chosen = 0;
+    slider.max = data.attack.length - 1;
+    slider.value = 0;
+    const item = (mark, label, value, small) => html("div", {}, html("dt", {}, mark, label),
+      html("dd", { class: "value" }, value), html("dd", { class: "range" }, small));
+    const curve = drawn("attack-figure", (width) => drawCurve(width, chosen));
+    const bars = drawn("attack-bars", (width) => drawBars(data.attack[chosen].sites, width));
+    const update = () => {
+      chosen = Number(slider.value);
+      const point = data.attack[chosen];
+      const name = `ε = ${epsilon(point.eps)}`;
+      find("eps-value").textContent = epsilon(point.eps);
+      slider.setAttribute("aria-valuetext", name);
+      put("attack-numbers",
+        SERIES.map((series) => {
+          const row = point.accuracy[series.key];
+          return item(lineKey(series), series.label, percent(row.accuracy),
+            `${row.correct} of ${row.n}; 95 % interval ${range(row.low, row.high)}`);
+        }),
+        item(lineKey(null), "aliased + tangled", percent(point.harmed.median),
+          `median of ${point.n} images; band ${range(point.harmed.low, point.harmed.high)}`));
+      find("attack-sites-title").textContent = `Sites at ${name}`;
+      const open = find("attack-site-table").querySelector("details")?.open;
+      put("attack-site-table", siteTable(point.sites, point.overall,
+        `Fractions at ${name}, with 95 % intervals over ${point.n} images.`));
+      if (open) find("attack-site-table").querySelector("details").open = true;
+      find("attack-table").querySelectorAll("tbody tr").forEach((row, i) => {
+        row.classList.toggle("current", i === chosen);
+      });
+      curve();
+      bars();
+    };
+    put("attack-table", table("Over ε: accuracy with 95 % intervals; median and 1–99 % band over images of aliased + tangled.",
+      ["ε", "Images", ...SERIES.map((series) => series.label), "aliased + tangled"],
+      data.attack.map((point) => ({ cells: [epsilon(point.eps), String(point.n),
+        ...SERIES.map(({ key }) => withRange(point.accuracy[key].accuracy, point.accuracy[key].low, point.accuracy[key].high)),
+        withRange(point.harmed.median, point.harmed.low, point.harmed.high)] })),
+      { summary: "Show every ε as a table" }));
+    slider.addEventListener("input", update);
+    update();
+  };
+
+  // -- explorer ----------------------------------------------------------------------------------
+
+  const panel = (title, picture, ...caption) => html("figure", {}, html("h3", {}, title),
+    html("div", { class: "picture" }, picture), html("figcaption", {}, ...caption));
+  const missing = (text) => html("div", { class: "missing" }, text);
+  const scaleBar = (kind, from, to) => html("div", { class: "scale" }, html("span", {}, from),
+    html("i", { class: kind, "aria-hidden": "true" }), html("span", {}, to));
+  const short = (x) => (Math.abs(x) >= 1e4 || (x !== 0 && Math.abs(x) < 1e-3) ? x.toExponential(1) : String(Number(x.toPrecision(3)))).replaceAll("-", "−");
+
+  const sampleName = (sample) => {
+    const parts = [`${sample.sample}`];
+    if (sample.name) parts.push(sample.name);
+    if (sample.correct !== null) parts.push(sample.correct ? "correct" : "incorrect");
+    return parts.join(" · ");
+  };
+
+  const imagePanel = (sample) => {
+    const facts = [];
+    if (known(sample.label)) facts.push(`Class ${sample.label}`);
+    if (known(sample.prediction)) facts.push(`predicted ${sample.prediction}`);
+    const words = facts.length ? `${facts.join(", ")}.` : "";
+    if (!sample.image) return panel("Image", missing("The image was not kept with the run, and its file was not found."), words);
+    const { url, size, caption } = sample.image;
+    return panel("Image", html("img", { src: url, width: size[0], height: size[1], "data-panel": "image",
+      alt: `Image ${sample.sample}${sample.name ? `, ${sample.name}` : ""}` }),
+    `${words} ${size[0]} × ${size[1]} pixels, ${caption}.`);
+  };
+
+  const showPanels = (sample, site, channel, picture) => {
+    const where = `channel ${channel.channel} of ${site.name}`;
+    const panels = [imagePanel(sample)];
+    if (picture.dense) {
+      const [low, high] = picture.range.map(short);
+      const size = site.dense_shape.slice(-2);
+      panels.push(panel("Dense signal", html("img", { src: picture.dense, class: "pixels", "data-panel": "dense",
+        alt: `Dense signal of ${where}, ${size[0]} by ${size[1]} values from ${low} to ${high}` }),
+      scaleBar("greys", low, high), `${times(size)} values, before decimation at rate ${times(site.rate)}.`));
+      const { x, y, width, height } = site.box;
+      const box = { x: 100 * x, y: 100 * y, width: 100 * width, height: 100 * height };
+      panels.push(panel("Its spectrum", [html("img", { src: picture.spectrum, class: "pixels", "data-panel": "spectrum",
+        alt: `Power spectrum of ${where} in decibels, zero frequency in the middle, with the new Nyquist band boxed` }),
+      svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
+        svg("rect", { ...box, class: "nyquist-halo" }), svg("rect", { ...box, class: "nyquist" }))],
+      scaleBar("decibels", "−60 dB", "0 dB"),
+      "Power below the strongest frequency; zero frequency in the middle. Dashed: the new Nyquist band. What lies outside it folds into it."));
+    }
+    const fractions = Object.fromEntries(categories.map(({ key }, i) => [key, picture.fractions[i]]));
+    panels.push(panel("Category map", html("img", { src: picture.map, class: "pixels", "data-panel": "map",
+      alt: `Category map of ${where}: ${shares(fractions)}` }),
+    html("ul", { class: "shares" }, STACK.map((key) => html("li", {}, swatch(key), byKey[key].label,
+      html("b", { "data-share": key }, percent(fractions[key]))))),
+    `${times(picture.bins)} bins of the decimated spectrum, zero frequency in the middle.` +
+      (data.accounting === "published" ? " These four partition the bins (exact accounting)." : "")));
+    put("panels", panels);
+    put("explorer-status", `${sampleName(sample)}; ${where}` +
+      (site.windows > 1 ? `, first of ${site.windows} windows` : "") + `: ${shares(fractions)}.`);
+  };
+
+  const startExplorer = () => {
+    put("explorer-notes", paragraphs(pictures.notes));
+    if (!pictures.samples) {
+      find("explorer-body").remove();
+      return;
+    }
+    const [sampleBox, siteBox, channelBox] = ["sample", "site", "channel"].map(find);
+    const options = (box, names) => box.replaceChildren(...names.map((name, i) => html("option", { value: i }, name)));
+    options(sampleBox, pictures.samples.map(sampleName));
+    options(siteBox, pictures.sites.map((site) => `${site.name} (${times(site.dense_shape)}, rate ${times(site.rate)})`));
+    const channels = (place) => {
+      options(channelBox, pictures.sites[siteBox.value].channels.map(({ channel, tangled }) =>
+        `${channel} · tangled ${percent(tangled)} on average`));
+      channelBox.value = Math.min(place, channelBox.options.length - 1);
+    };
+    /** Begin where the first image's map has most to show: the most even mixture of categories. */
+    const mixture = (fractions) => fractions.reduce((sum, x) => sum - (x > 0 ? x * Math.log(x) : 0), 0);
+    const fullest = pictures.pictures
+      .flatMap((samples, site) => samples[0].map((picture, channel) => ({ site, channel, 
+        mixture: mixture(picture.fractions) * Math.min(1, Math.max(...picture.bins) / 27) })))
+      .reduce((best, each) => (each.mixture > best.mixture + 1e-9 ? each : best));
+    const show = () => showPanels(pictures.samples[sampleBox.value], pictures.sites[siteBox.value],
+      pictures.sites[siteBox.value].channels[channelBox.value],
+      pictures.pictures[siteBox.value][sampleBox.value][channelBox.value]);
+    siteBox.addEventListener("change", () => { channels(channelBox.selectedIndex); show(); });
+    sampleBox.addEventListener("change", show);
+    channelBox.addEventListener("change", show);
+    find("explorer-form").addEventListener("submit", (event) => event.preventDefault());
+    siteBox.value = fullest.site;
+    channels(fullest.channel);
+    show();
+  };
+
+  // -- the page ----------------------------------------------------------------------------------
+
+  find("title").textContent = data.title;
+  document.querySelectorAll("[data-legend]").forEach((list) => list.replaceChildren(
+    ...STACK.map((key) => html("li", {}, swatch(key), byKey[key].label))));
+  put("tiles", STACK.map((key) => html("div", {}, html("dt", {}, swatch(key), byKey[key].label),
+    html("dd", { class: "value" }, percent(data.overall.mean[key])),
+    html("dd", { class: "range" }, known(data.overall.low[key]) ? `95 % interval ${range(data.overall.low[key], data.overall.high[key])}` : "one image, no interval"))));
+  put("summary-words", paragraphs(data.summary));
+  put("ring-figure", drawRing());
+  put("ring-sites", data.sites.map((site) => html("li", {}, site.name)));
+  find("sites-words").textContent = `${data.sites.length} ${data.sites.length === 1 ? "site" : "sites"}, in the order in which they run` +
+    (known(data.eps) ? `, at ε = ${epsilon(data.eps)}` : "") +
+    (known(data.overall.low.tangled) ? ". The thin line at the end of a part is that part's own 95 % interval; the last part is what the others leave." : ".");
+  drawn("site-bars", (width) => drawBars(data.sites, width));
+  put("site-table", siteTable(data.sites, data.overall,
+    `Fractions of bins with 95 % intervals over ${data.samples} ${data.samples === 1 ? "image" : "images"}.`));
+  find("groups-words").textContent = data.groups_words;
+  if (data.groups) {
+    drawn("groups-figure", drawGroups);
+    put("groups-table", groupsTable());
+  }
+  if (data.attack.length) startAttack();
+  else find("attack").remove();
+  startExplorer();
+
+  find("accounting-words").textContent = data.accounting === "published"
+    ? "Published accounting, as the authors' code did it: aliased bins are counted as no pass too, and each image's four counts at a site are then divided by their sum."
+    : "Exact accounting: the four categories partition the bins.";
+  put("about-table", table("The run", null, data.about.map(([name, value]) => ({ cells: [name, value] })), { open: true, words: true }));
+  if (data.unsupported.length) {
+    put("unsupported", html("h3", {}, "Not measured"), table("Places that resample but cannot be split into a dense operation and decimation.",
+      ["Place", "Operation", "Reason"],
+      data.unsupported.map(({ name, op, reason }) => ({ cells: [name, op, reason] })), { open: true, words: true }));
+  }
+  if (data.unreadable.length) {
+    put("unreadable", html("h3", {}, "Images left out"), table("Images that could not be read.", ["Image", "Reason"],
+      data.unreadable.map(([number, name, reason]) => ({ cells: [`${number} · ${name}`, reason] })), { open: true, words: true }));
+  }
+  put("contents", [...document.querySelectorAll("main section")].map((section) =>
+    html("li", {}, html("a", { href: `#${section.id}` }, section.querySelector("h2").textContent))));
+})();

@@ -1,0 +1,259 @@
+"""The page as one file: data, styles and script put together, and written in one step."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import tempfile
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from aliascope.errors import AliascopeError
+from aliascope.measurement import Measurement, check_accounting
+from aliascope.report import numbers, words
+from aliascope.report.explorer import explorer
+from aliascope.report.numbers import Block
+from aliascope.store import plain
+
+DIGITS = 5
+"""Decimals of the fractions on the page; a percentage is shown with one."""
+
+
+def write_page(
+    measurement: Measurement,
+    path: str | os.PathLike[str],
+    *,
+    accounting: str = "exact",
+    colours: str = "paper",
+    max_samples: int = 20,
+) -> Path:
+    """Write a run as one web page that needs nothing else.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        With at least one site and one sample.
+    path : path
+        File to write; its folder is made where missing.
+    accounting : {"exact", "published"}
+        See :meth:`Measurement.fractions`.
+    colours : {"paper", "colour-blind"}
+        Palette.
+    max_samples : int
+        How many samples the explorer shows at most.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    AliascopeError
+        If nothing was measured, an option is out of its range, or the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, torch, aliascope as al
+    >>> m = al.measure(torch.nn.AvgPool2d(2), [torch.rand(2, 3, 16, 16)])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_page(m, folder + "/report.html").stat().st_size < 100_000
+    True
+    """
+    check_accounting(accounting)
+    if max_samples < 1:
+        raise AliascopeError(f"max_samples is {max_samples}, but it must be 1 or more.")
+    if measurement.counts.empty:
+        raise AliascopeError("The run has no measured site or image, so there is nothing to show.")
+    data = page_data(measurement, accounting=accounting, colours=colours)
+    pictures = explorer(measurement, colours=colours, max_samples=max_samples)
+    return _write(Path(path), assembled(data, pictures))
+
+
+def page_data(measurement: Measurement, *, accounting: str, colours: str) -> Block:
+    """Gather all that the page says and draws, the explorer's pictures apart.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        The run.
+    accounting, colours
+        See :func:`write_page`.
+
+    Returns
+    -------
+    dict
+        Fit for JSON.
+    """
+    blocks: Block = {
+        "categories": numbers.categories(colours),
+        "accounting": accounting,
+        "overall": numbers.overall(measurement, accounting),
+        "sites": numbers.sites(measurement, accounting),
+        "accuracy": numbers.accuracy(measurement),
+        "groups": numbers.groups(measurement, accounting),
+        "attack": numbers.attack(measurement, accounting),
+        "unsupported": numbers.unsupported(measurement),
+        "unreadable": [list(entry) for entry in measurement.unreadable],
+    }
+    groups = blocks["groups"]
+    return {
+        **blocks,
+        "eps": measurement.eps,
+        "samples": len(measurement.samples),
+        "title": title(measurement),
+        "ring": numbers.ring(blocks["sites"]),
+        "summary": words.summary(measurement, blocks),
+        "groups_words": words.compared(groups) if groups else numbers.why_no_groups(measurement),
+        "about": about(measurement, accounting),
+    }
+
+
+def title(measurement: Measurement) -> str:
+    """Name the page."""
+    name = (measurement.run.get("model") or {}).get("name")
+    return f"Aliasing in {name}" if name else "Aliasing in a network"
+
+
+def about(measurement: Measurement, accounting: str) -> list[list[str]]:
+    """List how the numbers came about, as pairs of a word and its value."""
+    run = measurement.run
+    model, data = run.get("model") or {}, run.get("data") or {}
+    options = run.get("options") or run.get("criterion") or {}
+    rows: list[list[Any]] = [
+        ["Network", model.get("name")],
+        ["Weights", model.get("weights")],
+        ["SHA-256 of the weights", model.get("weights_sha256")],
+        ["Preparation of images", _preparation(model.get("preprocessing") or {})],
+        ["Images", data.get("name")],
+        ["Attack", _attack(options)],
+        ["Threshold", _threshold(options)],
+        ["Grid of the spectrum", options.get("grid")],
+        ["Scale of folds", options.get("fold_scale")],
+        ["Accounting", accounting],
+        ["Detail kept", run.get("detail")],
+        ["Seed", options.get("seed")],
+        ["Device", run.get("device")],
+        ["Begun", run.get("created")],
+        ["Versions", ", ".join(f"{k} {v}" for k, v in (run.get("versions") or {}).items())],
+    ]
+    return [[name, str(value)] for name, value in rows if value not in (None, "")]
+
+
+def _threshold(options: Block) -> str:
+    if "threshold_db" not in options:
+        return ""
+    return f"{options['threshold_db']:g} dB below the {options.get('reference')} power"
+
+
+def _preparation(recipe: Block) -> str:
+    if not recipe:
+        return ""
+    resize, crop = recipe.get("resize"), recipe.get("crop")
+    size = f"shorter side to {resize} ({recipe.get('interpolation')})" if resize else "not resized"
+    return f"{size}, " + (f"centre crop {crop} × {crop}" if crop else "not cropped")
+
+
+def _attack(options: Block) -> str:
+    if not options.get("attack"):
+        return ""
+    step = options.get("attack_step_size")
+    size = "2.5 ε / steps" if step is None else f"{step:g}"
+    return f"{options['attack']} (steps: {options.get('attack_steps')}, step size: {size})"
+
+
+# -- the file ------------------------------------------------------------------------------------
+
+
+def assembled(data: Block, pictures: Block) -> str:
+    """Put the page together.
+
+    The policy in its head lets nothing run or apply but the page's own script and styles, by their
+    hashes, and nothing load but pictures that are in the page.
+
+    Parameters
+    ----------
+    data, pictures : dict
+        Of :func:`page_data` and of :func:`aliascope.report.explorer.explorer`.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    style, script = _resource("page.css"), _resource("page.js")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    fields = {
+        "policy": escape(policy, quote=True),
+        "title": escape(data["title"]),
+        "style": style,
+        "data": embedded(data),
+        "pictures": embedded(pictures),
+        "script": script,
+    }
+    pieces = _resource("page.html").split("%%")  # text, field, text, field, ..., text
+    return "".join(fields[piece] if i % 2 else piece for i, piece in enumerate(pieces))
+
+
+def embedded(value: Any) -> str:
+    r"""Write a value as JSON that ends no script element, whatever its strings hold.
+
+    Examples
+    --------
+    >>> print(embedded({"name": "</script>"}))
+    {"name":"\u003c/script\u003e"}
+    """
+    text = json.dumps(_rounded(plain(value)), ensure_ascii=True, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        # Below 1e-3 (epsilons, p-values) the digits that count are the first, not the last.
+        return round(value, DIGITS) if abs(value) >= 1e-3 else float(f"{value:.{DIGITS}g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return value
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+def _resource(name: str) -> str:
+    return resources.files("aliascope.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _write(path: Path, text: str) -> Path:
+    """Write a file whole or not at all."""
+    draft = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(
+            prefix=f".{path.name[:40]}-", suffix=".tmp", dir=path.parent
+        )
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(draft, 0o666 & ~mask)
+        os.replace(draft, path)
+    except OSError as error:
+        if draft is not None:
+            Path(draft).unlink(missing_ok=True)
+        raise AliascopeError(
+            f"{path} cannot be written ({error.strerror}); name another place with -o."
+        ) from error
+    return path

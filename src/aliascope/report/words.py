@@ -1,0 +1,240 @@
+"""What the page says in words: no more than the numbers beside it support."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from aliascope.categories import COLUMNS
+from aliascope.figures.palette import LABELS
+from aliascope.measurement import Measurement
+from aliascope.report.numbers import FEWEST_COMPARED, Block
+
+NO_BREAK = "\u00a0"
+"""Space that keeps a number and its unit on one line."""
+
+SIGNIFICANT = 0.05
+"""Below this p-value a difference is mentioned, with the caution that four were tested."""
+
+
+def percent(value: float) -> str:
+    """Write a fraction as percent.
+
+    Examples
+    --------
+    >>> percent(0.3749).replace(NO_BREAK, " ")
+    '37.5 %'
+    """
+    return f"{100 * value:.1f}{NO_BREAK}%"
+
+
+def interval(low: float, high: float) -> str:
+    """Write an interval of fractions; one image has none.
+
+    Examples
+    --------
+    >>> interval(0.1, 0.25).replace(NO_BREAK, " ")
+    '95 % interval 10.0 to 25.0 %'
+    >>> interval(float("nan"), float("nan"))
+    'no interval from one image'
+    """
+    if math.isnan(low):
+        return "no interval from one image"
+    return f"95{NO_BREAK}% interval {100 * low:.1f} to {percent(high)}"
+
+
+def summary(measurement: Measurement, blocks: Block) -> list[str]:
+    """Say what was measured and what came out, one sentence or two for each finding.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        The run.
+    blocks : dict
+        overall, sites, accuracy and attack, as :mod:`aliascope.report.numbers` gives them.
+
+    Returns
+    -------
+    list of str
+        Paragraphs.
+    """
+    return [
+        _measured(measurement, len(blocks["sites"])),
+        *_state(measurement),
+        *_accuracy(measurement, blocks["accuracy"]),
+        _overall(blocks["overall"], len(blocks["sites"])),
+        *(leading(blocks["sites"], key) for key in ("tangled", "aliased")),
+        *(sentence for sentence in [attacked(blocks["attack"])] if sentence),
+    ]
+
+
+def _measured(measurement: Measurement, n_sites: int) -> str:
+    run = measurement.run
+    model = run.get("model") or {}
+    data = run.get("data") or {}
+    name = model.get("name", "The network")
+    weights = f" (weights {model['weights']})" if model.get("weights") else ""
+    where = f" from {data['name']}" if data.get("name") else ""
+    n = len(measurement.samples)
+    images = f"{n} image{'s' if n != 1 else ''}{where}"
+    places = f"{n_sites} site{'s' if n_sites != 1 else ''}"
+    words = f"{name}{weights} was measured at {places} on {images}. {threshold(run)}"
+    if measurement.eps is not None:
+        words += f" Numbers without a word on ε are those at ε = {measurement.eps:g}."
+    return words
+
+
+def threshold(run: dict[str, Any]) -> str:
+    """Say when a fold counts, in one sentence."""
+    options = run.get("options") or run.get("criterion") or {}
+    if "threshold_db" not in options:
+        return ""
+    level = {"max": "largest", "mean": "mean"}.get(options.get("reference", ""), "reference")
+    return (
+        f"A fold of the spectrum counts where its power is above a threshold "
+        f"{options['threshold_db']:g} dB below the {level} power of the decimated signal."
+    )
+
+
+def _state(measurement: Measurement) -> list[str]:
+    sentences = []
+    if measurement.run.get("status") == "running":
+        sentences.append("This run is not finished: what follows is what it has so far.")
+    left_out = len(measurement.unreadable)
+    if left_out:
+        were = (
+            "image could not be read and was"
+            if left_out == 1
+            else "images could not be read and were"
+        )
+        sentences.append(f"{left_out} {were} left out; see the end of the page.")
+    not_measured = int((~measurement.sites["supported"].astype(bool)).sum())
+    if not_measured:
+        place = (
+            "1 place that resamples"
+            if not_measured == 1
+            else f"{not_measured} places that resample"
+        )
+        sentences.append(f"{place} could not be measured; see the end of the page for the reason.")
+    return sentences
+
+
+def _accuracy(measurement: Measurement, accuracy: Block) -> list[str]:
+    at = "" if measurement.eps is None else f" at ε = {measurement.eps:g}"
+    parts = [
+        f"{key.replace('top', 'top-')} accuracy{at} was {percent(row['accuracy'])} "
+        f"({row['correct']:.0f} of {row['n']:.0f}, {interval(row['low'], row['high'])})"
+        for key, row in accuracy.items()
+    ]
+    if not parts:
+        return ["The images have no labels, so accuracy is not known."]
+    words = "; ".join(parts) + "."
+    return [words[0].upper() + words[1:]]
+
+
+def _overall(fractions: Block, n_sites: int) -> str:
+    order = sorted(COLUMNS, key=lambda key: -fractions["mean"][key])
+    parts = [
+        f"{percent(fractions['mean'][key])} {LABELS[key]} "
+        f"({interval(fractions['low'][key], fractions['high'][key])})"
+        for key in order
+    ]
+    over = "At its one site" if n_sites == 1 else f"Averaged over the {n_sites} sites"
+    return (
+        f"{over}, the bins of the decimated spectrum are {', '.join(parts[:-1])} and {parts[-1]}."
+    )
+
+
+def leading(sites: list[Block], category: str) -> str:
+    """Say which site has the largest fraction, and whether others may have as much.
+
+    Parameters
+    ----------
+    sites : list of dict
+        As :func:`aliascope.report.numbers.sites` gives them; one or more.
+    category : str
+        Column of the category.
+
+    Returns
+    -------
+    str
+    """
+    label = LABELS[category]
+    first, *others = sorted(sites, key=lambda site: -site["mean"][category])
+    value = f"{percent(first['mean'][category])} of its bins"
+    if not others:
+        return f"At {first['name']}, {value} are {label}."
+    if first["mean"][category] == 0:
+        return f"No site has {label} bins."
+    low, high = first["low"][category], first["high"][category]
+    words = f"The site with the largest fraction of {label} bins is {first['name']}: {value}"
+    if any(math.isnan(site["low"][category]) for site in sites):
+        return f"{words}. With a single image at a site, the order may change with others."
+    near = [site["name"] for site in others if site["high"][category] >= low]
+    words += f" ({interval(low, high)})."
+    if not near:
+        return f"{words} No other site's interval reaches that one."
+    if len(near) == 1:
+        return f"{words} The interval of {near[0]} overlaps it, so their order is not settled."
+    return (
+        f"{words} The intervals of {len(near)} other sites overlap it ({near[0]} comes next), "
+        "so their order is not settled."
+    )
+
+
+def attacked(points: list[Block]) -> str:
+    """Say what happened from the smallest to the largest epsilon; nothing without an attack."""
+    if len(points) < 2:
+        return ""
+    first, last = points[0], points[-1]
+    parts = []
+    for key in ("top1", "top5"):
+        if key in first["accuracy"] and key in last["accuracy"]:
+            before, after = (point["accuracy"][key]["accuracy"] for point in (first, last))
+            parts.append(f"{key.replace('top', 'top-')} accuracy went {_from_to(before, after)}")
+    before, after = (point["harmed"]["median"] for point in (first, last))
+    parts.append(f"the median over images of aliased + tangled bins went {_from_to(before, after)}")
+    words = f"From ε = {first['eps']:g} to ε = {last['eps']:g}, {', '.join(parts[:-1])}"
+    words += (" and " if len(parts) > 1 else "") + parts[-1] + "."
+    one, other = first["harmed"], last["harmed"]
+    if one["low"] <= other["high"] and other["low"] <= one["high"]:
+        return f"{words} The 1 to 99 % bands of the images at the two ε overlap."
+    return f"{words} The 1 to 99 % bands of the images at the two ε do not overlap."
+
+
+def _from_to(before: float, after: float) -> str:
+    return f"from {100 * before:.1f} to {percent(after)}"
+
+
+def compared(groups: Block) -> str:
+    """Say how correct and incorrect images compare, with care.
+
+    Parameters
+    ----------
+    groups : dict
+        As :func:`aliascope.report.numbers.groups` gives it.
+
+    Returns
+    -------
+    str
+    """
+    right, wrong = groups["correct"], groups["incorrect"]
+    medians = [side["categories"]["tangled"]["quantiles"][2] for side in (right, wrong)]
+    n = f"{right['n']} correctly and {wrong['n']} incorrectly classified images"
+    words = (
+        f"{n}: the median tangled fraction is {percent(medians[0])} of the correct "
+        f"and {percent(medians[1])} of the incorrect ones."
+    )
+    if groups["test"] is None:
+        return f"{words} With fewer than {FEWEST_COMPARED} on one side, no test is made."
+    different = [key for key in COLUMNS if groups["test"][key]["p"] < SIGNIFICANT]
+    if not different:
+        return (
+            f"{words} In no category do these images show a difference "
+            f"(Mann–Whitney, every p ≥ {SIGNIFICANT:g}); that is no proof that there is none."
+        )
+    named = ", ".join(f"{LABELS[key]} (p = {groups['test'][key]['p']:.2g})" for key in different)
+    return (
+        f"{words} The Mann–Whitney test finds a difference in {named}; four categories were "
+        "tested, so a p near 0.05 is weak evidence, and a difference says nothing of its cause."
+    )

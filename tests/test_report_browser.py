@@ -1,0 +1,301 @@
+"""The page in headless Chromium. Debian: apt-get install chromium chromium-driver."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from itertools import pairwise
+
+import pytest
+
+import aliascope as al
+from aliascope.report import write_page
+from aliascope.store import Store
+from report_runs import hostile_run, small_runs
+
+selenium = pytest.importorskip("selenium", reason="selenium is not installed")
+
+from selenium import webdriver  # noqa: E402
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import Select  # noqa: E402
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+if not (BROWSER and DRIVER):
+    pytest.skip("chromium and chromedriver are not installed", allow_module_level=True)
+
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --hide-scrollbars "
+    "--disable-background-networking --disable-component-update --disable-sync "
+    "--disable-dev-shm-usage"
+)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return small_runs(tmp_path_factory.getbasetemp() / "report")
+
+
+@pytest.fixture(scope="module")
+def pages(runs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+    found = {}
+    for name, run in runs.items():
+        found[name] = write_page(al.load(run), folder / f"{name}.html")
+    hostile_run(Store(folder / "hostile"))
+    found["hostile"] = write_page(al.load(folder / "hostile"), folder / "hostile.html")
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    os.environ["no_proxy"] = "localhost,127.0.0.1"  # the driver is reached through localhost
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in FLAGS.split():
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def opened(browser, pages):
+    """Open a page afresh, at a width, in light or dark; check its logs when the test is over."""
+
+    def go(name, width=1280, scheme="light", height=900):
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        features = [
+            {"name": "prefers-color-scheme", "value": scheme},
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        browser.get("about:blank")
+        for kind in ("browser", "performance"):
+            browser.get_log(kind)
+        browser.get(pages[name].as_uri())
+        return browser
+
+    yield go
+    assert browser.get_log("browser") == []
+    requested = [
+        message["params"]["request"]["url"]
+        for entry in browser.get_log("performance")
+        if (message := json.loads(entry["message"])["message"])["method"]
+        == "Network.requestWillBeSent"
+    ]
+    own = {page.as_uri() for page in pages.values()}
+    assert [url for url in requested if not url.startswith("data:") and url not in own] == []
+
+
+def source(browser, panel):
+    return browser.find_element(By.CSS_SELECTOR, f"[data-panel={panel}]").get_attribute("src")
+
+
+@pytest.mark.parametrize("name", ["folds", "attacked", "hostile"])
+def test_every_picture_of_a_page_loads_without_error_or_request(opened, name):
+    browser = opened(name)
+    loaded = browser.execute_script(
+        "return [...document.images].map((image) => image.complete && image.naturalWidth > 0)"
+    )
+    assert loaded and all(loaded)
+
+
+def test_choosing_a_channel_a_site_or_an_image_changes_the_map(opened):
+    browser = opened("folds")
+    pictures = ("map", "dense", "spectrum")
+    # The maps of two images of noise may be the same; the images themselves are not.
+    changing = {"channel": pictures, "site": pictures, "sample": ("image", "dense", "spectrum")}
+    for select, panels in changing.items():
+        before = {panel: source(browser, panel) for panel in panels}
+        status = browser.find_element(By.ID, "explorer-status").text
+        box = Select(browser.find_element(By.ID, select))
+        at = [option.is_selected() for option in box.options].index(True)
+        box.select_by_index((at + 1) % len(box.options))
+        for panel, url in before.items():
+            assert source(browser, panel) != url, (select, panel)
+        assert browser.find_element(By.ID, "explorer-status").text != status
+
+
+def test_the_percentages_beside_a_map_are_those_of_the_run(opened, runs):
+    browser = opened("folds")
+    for name in ("sample", "site", "channel"):
+        Select(browser.find_element(By.ID, name)).select_by_index(1)
+    measurement = al.load(runs["folds"])
+    site = list(measurement.sites["name"])[1]
+    chosen = Select(browser.find_element(By.ID, "channel")).first_selected_option.text
+    category = measurement.category_map(site, 1)[int(chosen.split(" ")[0])]
+    for number, key in enumerate(("no_pass", "non_aliased", "aliased", "tangled")):
+        shown = browser.find_element(By.CSS_SELECTOR, f"[data-share={key}]").text
+        assert abs(float(shown.split()[0]) - 100 * (category == number).mean()) <= 0.05 + 1e-9
+        alt = browser.find_element(By.CSS_SELECTOR, "[data-panel=map]").get_attribute("alt")
+        assert shown.split()[0] in alt
+
+
+def marked(browser):
+    return browser.execute_script(
+        "return Object.fromEntries([...document.querySelectorAll('[data-point]')]"
+        ".map((c) => [c.dataset.point, [c.cx.baseVal.value, c.cy.baseVal.value]]))"
+    )
+
+
+def bars(browser):
+    return browser.execute_script(
+        "return [...document.querySelectorAll('#attack-bars rect')]"
+        ".map((bar) => bar.width.baseVal.value)"
+    )
+
+
+def test_the_slider_moves_the_point_and_changes_the_numbers_and_the_bars(opened, runs):
+    browser = opened("attacked")
+    measurement = al.load(runs["attacked"])
+    slider = browser.find_element(By.ID, "eps")
+    points, numbers, widths = [], [], []
+    for place, eps in enumerate(measurement.epsilons):
+        if place:
+            slider.send_keys(Keys.ARROW_RIGHT)
+        points.append(marked(browser))
+        numbers.append(browser.find_element(By.ID, "attack-numbers").text)
+        widths.append(bars(browser))
+        assert browser.find_element(By.ID, "eps-value").text == f"{eps:g}"
+        assert slider.get_attribute("aria-valuetext") == f"ε = {eps:g}"
+        fractions = measurement.at(eps).fractions(by="sample")
+        median = (fractions["aliased"] + fractions["tangled"]).median()
+        assert f"{100 * median:.1f}" in numbers[-1]
+        title = browser.find_element(By.ID, "attack-sites-title").text
+        assert title == f"Sites at ε = {eps:g}"
+    across = [point["harmed"][0] for point in points]
+    assert across == sorted(across) and len(set(across)) == 3
+    assert set(points[0]) >= {"top1", "harmed"}
+    assert len({json.dumps(point) for point in points}) == 3
+    assert numbers[0] != numbers[2] and widths[0] != widths[2]
+
+
+@pytest.mark.parametrize("name", ["folds", "attacked", "hostile"])
+@pytest.mark.parametrize("width", [375, 320])
+def test_a_narrow_page_does_not_scroll_sideways(opened, name, width):
+    browser = opened(name, width=width)
+    unfold = "document.querySelectorAll('details').forEach((each) => { each.open = true; })"
+    browser.execute_script(unfold)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    wide = browser.execute_script(
+        "return [...document.querySelectorAll('main *')].filter((e) => !e.closest('.scroll, svg') "
+        "&& e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML.slice(0, 80))"
+    )
+    assert wide == []
+
+
+def test_charts_are_drawn_anew_when_the_width_changes(opened):
+    browser = opened("attacked")
+    widths = []
+    for width in (1280, 375):
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        deadline = time.monotonic() + 5
+        find = "return document.querySelector('#site-bars svg').width.baseVal.value"
+        while (now := browser.execute_script(find)) > width and time.monotonic() < deadline:
+            time.sleep(0.05)
+        widths.append(now)
+    assert widths[0] > 800 and widths[1] < 375
+
+
+def test_the_keyboard_reaches_every_control_and_works_it(opened):
+    browser = opened("attacked")
+    reached = []
+    for _ in range(40):
+        browser.switch_to.active_element.send_keys(Keys.TAB)
+        element = browser.switch_to.active_element
+        reached.append(element.get_attribute("id") or element.tag_name)
+        visible = browser.execute_script(
+            "const s = getComputedStyle(document.activeElement);"
+            "return s.outlineStyle !== 'none' || document.activeElement.matches('.skip')"
+        )
+        assert visible or element.tag_name == "body", reached
+        if reached[-1] == "channel":
+            break
+    order = [name for name in reached if name in ("eps", "sample", "site", "channel")]
+    assert order == ["eps", "sample", "site", "channel"] and "summary" in reached
+    before = browser.find_element(By.ID, "explorer-status").text
+    channel = Select(browser.switch_to.active_element)
+    first = channel.options[0].is_selected()
+    browser.switch_to.active_element.send_keys(Keys.ARROW_DOWN if first else Keys.ARROW_UP)
+    assert browser.find_element(By.ID, "explorer-status").text != before
+
+
+def test_names_with_markup_are_shown_as_they_are_and_nothing_of_them_runs(opened):
+    browser = opened("hostile")
+    for select in ("sample", "site", "channel"):
+        box = Select(browser.find_element(By.ID, select))
+        for option in range(len(box.options)):
+            box.select_by_index(option)
+    assert browser.execute_script("return window.hacked") is None
+    assert browser.find_element(By.ID, "title").text == (
+        'Aliasing in <img src=x onerror="window.hacked = 1">'
+    )
+    assert browser.execute_script("return document.querySelectorAll('img[src=x]').length") == 0
+    assert browser.execute_script("return document.scripts.length") == 3
+    listed = browser.find_element(By.ID, "ring-sites").text
+    assert "</script><script>window.hacked = 1</script>" in listed and "%%data%%" in listed
+
+
+def test_the_policy_stops_what_is_not_the_pages_own(opened):
+    browser = opened("folds")
+    browser.execute_script(
+        "const s = document.createElement('script'); s.textContent = 'window.hacked = 1';"
+        "document.body.append(s);"
+        "const i = document.createElement('img'); i.src = 'http://127.0.0.1:9/x.png';"
+        "document.body.append(i);"
+    )
+    assert browser.execute_script("return window.hacked") is None
+    refused = [entry["message"] for entry in browser.get_log("browser")]
+    assert len(refused) == 2 and all("Content Security Policy" in each for each in refused)
+    browser.get_log("performance")  # the request that was refused is in it
+
+
+CONTRASTS = """
+const channels = (text) => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+  .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+  .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+const behind = (element) => {
+  for (let at = element; at; at = at.parentElement) {
+    const colour = channels(getComputedStyle(at).backgroundColor);
+    if (colour.length === 3 || colour[3] === 1) return colour;
+  }
+  return [255, 255, 255];
+};
+const poor = [];
+document.querySelectorAll('details').forEach((d) => { d.open = true; });
+for (const element of document.querySelectorAll('body *')) {
+  const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+  if (!own || element.matches('script, option, title, noscript *, .mark, .skip')) continue;
+  const style = getComputedStyle(element);
+  const text = channels(element.namespaceURI.endsWith('svg') ? style.fill : style.color);
+  const [a, b] = [light(text), light(behind(element))].sort((x, y) => y - x);
+  const contrast = (a + 0.05) / (b + 0.05);
+  if (contrast < 4.5) poor.push([element.tagName, element.textContent.slice(0, 40), contrast]);
+}
+return poor;
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_and_every_control_has_a_name(opened, scheme):
+    browser = opened("attacked", scheme=scheme)
+    dark = browser.execute_script("return getComputedStyle(document.documentElement).color")
+    assert (dark == "rgb(233, 235, 239)") == (scheme == "dark")
+    assert browser.execute_script(CONTRASTS) == []
+    for control in browser.find_elements(By.CSS_SELECTOR, "select, input, a, summary, .scroll"):
+        assert control.accessible_name, control.get_attribute("outerHTML")[:100]
+    pictures = browser.find_elements(By.CSS_SELECTOR, "main img, main svg[role=img]")
+    assert len(pictures) >= 5 and all(picture.accessible_name for picture in pictures)
+    levels = [int(h.tag_name[1]) for h in browser.find_elements(By.CSS_SELECTOR, "h1, h2, h3")]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in pairwise(levels))
