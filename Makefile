@@ -26,8 +26,8 @@ demo: $(VENV)/demo.stamp
 	@echo '  aliascope evaluate --model efficientnet_lite0 --data FOLDER_OF_YOUR_IMAGES'
 
 lint: $(VENV)/dev.stamp
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 
 test: lint

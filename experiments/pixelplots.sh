@@ -9,11 +9,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
 SAMPLE=${SAMPLE:-0}
 evaluate "pixels-$SAMPLE" --detail pixel --start "$SAMPLE" --max-samples 1
 
-# By default the first two sites that are not next to each other: an early and a later signal.
+# By default an early and a later signal, and of each the channel whose categories are most mixed.
 SITE_I=${SITE_I:-1}
 SITE_II=${SITE_II:-3}
 aliascope plot pixels "$runs/pixels-$SAMPLE" --site "$SITE_I" --sample "$SAMPLE" \
-  --channel "${CHANNEL_I:-0}" --no-colour-bar --output "$images/aliasing_i.png"
+  ${CHANNEL_I:+--channel "$CHANNEL_I"} --no-colour-bar --output "$images/aliasing_i.png"
 aliascope plot pixels "$runs/pixels-$SAMPLE" --site "$SITE_II" --sample "$SAMPLE" \
-  --channel "${CHANNEL_II:-0}" --no-colour-bar --output "$images/aliasing_ii.png"
+  ${CHANNEL_II:+--channel "$CHANNEL_II"} --no-colour-bar --output "$images/aliasing_ii.png"
 aliascope plot colorbar --output "$images/colorbar.png"

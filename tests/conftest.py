@@ -7,7 +7,7 @@ import torch
 
 # Nothing may leave the machine: a proxy that refuses every connection stands in for the network.
 os.environ.update(
-    {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTPS_PROXY")},
+    dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9"),
     HF_HUB_OFFLINE="1",
 )
 torch.set_num_threads(2)

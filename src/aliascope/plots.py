@@ -70,7 +70,10 @@ def pixels(
     sample: Annotated[
         int | None, typer.Option(help="Number of the image.", show_default="the first")
     ] = None,
-    channel: Annotated[int, typer.Option(help="Channel, counted from 0.")] = 0,
+    channel: Annotated[
+        int | None,
+        typer.Option(help="Channel, counted from 0.", show_default="the one most mixed"),
+    ] = None,
     output: Output = None,
     colour_bar: Annotated[bool, typer.Option(help="Draw the bar of colours below.")] = True,
     palette: Palette = "paper",
@@ -80,14 +83,18 @@ def pixels(
     from aliascope import figures
     from aliascope.categories import COLUMNS
     from aliascope.figures.palette import LABELS
+    from aliascope.figures.pixels import most_mixed
 
     measurement = _load(run, eps)
     name = measurement.site_named(site)
     number = int(measurement.samples["sample"].iloc[0]) if sample is None else sample
+    maps = measurement.category_map(name, number)
+    channel = most_mixed(maps) if channel is None else channel
     figure = figures.pixels(
         measurement, name, number, channel, colour_bar=colour_bar, colours=palette
     )
-    category = measurement.category_map(name, number)[channel]
+    category = maps[channel]
+    print(f"image {number}, site {name}, channel {channel}")
     for c, column in enumerate(COLUMNS):
         print(f"{LABELS[column]:12} {100 * float((category == c).mean()):5.1f} %")
     _save(figure, output or run / "pixels.png")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -89,3 +91,26 @@ def pixels(
     words = ", ".join(f"{LABELS[name]} {100 * share:.1f} %" for name, share in shares.items())
     figure.text(0.5, 0.015, words, ha="center", fontsize=6.2, gid="percentages")
     return figure
+
+
+def most_mixed(maps: np.ndarray[Any, Any]) -> int:
+    """Find the channel whose bins are spread most evenly over the four categories.
+
+    Parameters
+    ----------
+    maps : ndarray of uint8, shape (C, *M)
+        Categories, as :meth:`Measurement.category_map` gives them.
+
+    Returns
+    -------
+    int
+        Channel with the largest entropy of its four fractions.
+
+    Examples
+    --------
+    >>> most_mixed(np.array([[3, 3, 3, 3], [0, 1, 2, 3], [0, 0, 1, 1]]))
+    1
+    """
+    shares = np.stack([(maps == c).mean(axis=tuple(range(1, maps.ndim))) for c in range(4)])
+    logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
+    return int(np.argmax(-(shares * logs).sum(axis=0)))
