@@ -12,7 +12,7 @@ import torchattacks
 from torch import nn
 
 import aliascope as al
-from aliascope.attacks import Attack, vanishing_gradients
+from aliascope.attacks import PUBLISHED_EPS, PUBLISHED_STEPS, Attack, vanishing_gradients
 from aliascope.data import open_data
 from aliascope.evaluate import Options, evaluate
 from aliascope.models import load_model
@@ -55,7 +55,7 @@ def test_a_disturbance_stays_within_epsilon_and_the_range_of_pixels(classifier, 
 
 def test_an_attack_raises_the_loss(classifier, images):
     def loss(x):
-        return float(nn.functional.cross_entropy(classifier(x), LABELS))
+        return nn.functional.cross_entropy(classifier(x), LABELS).item()
 
     assert loss(Attack(steps=10).perturb(classifier, images, LABELS, 0.05)) > loss(images) + 0.05
 
@@ -84,7 +84,9 @@ def test_arguments_reach_the_attack(classifier, images):
 
 def test_an_attack_that_leaves_the_ball_is_refused(classifier, images):
     with pytest.raises(al.AliascopeError, match="moved a pixel by"):
-        Attack("pgdl2", arguments={"eps": 50.0}).perturb(classifier, images, LABELS, 0.001)
+        Attack("cw", steps=5, arguments={"c": 10.0, "lr": 0.1}).perturb(
+            classifier, images, LABELS, 0.0001
+        )
 
 
 def test_vanishing_gradients_are_counted(images):
@@ -132,7 +134,7 @@ def test_every_image_is_measured_at_every_epsilon(here):
 
 
 def test_at_epsilon_zero_an_attacked_run_is_the_clean_one(here):
-    clean = run("clean", attack=None)
+    clean = run("clean", attack=None, eps=PUBLISHED_EPS, attack_steps=PUBLISHED_STEPS)
     attacked = run("attacked")
     assert clean.epsilons == [] and clean.eps is None
     assert attacked.counts.equals(clean.counts) and attacked.samples.equals(clean.samples)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -131,12 +133,12 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(here):
     arguments = ["evaluate", "-m", "cli_factories:slow", "--resize", "26", "--crop", "24"]
     arguments += ["-d", "photos", "-o", "run", "-b", "1", "--workers", "0"]
     process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
-    for _ in range(600):
+    for _ in range(3000):
         if Path("run/parts/000001").is_dir():
             break
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130 and "--resume" in err and "Traceback" not in err
     assert run(*arguments, "--resume") == 0
     assert len(aliascope.load("run").samples) == 8
@@ -320,3 +322,50 @@ def test_a_figure_is_only_written_in_a_format_that_figures_have(here, capsys):
     assert "ring.bmp" in refusal(capsys, "plot", "pie", "run", "-o", "ring.bmp")
     assert "'neon'" in refusal(capsys, "plot", "pie", "run", "--palette", "neon")
     assert not list(Path().glob("*ring*"))
+
+
+def test_a_run_with_no_image_yet_can_be_shown(here, capsys):
+    assert run("evaluate", *NET, "-d", "photos", "-o", "run") == 0
+    content = json.loads(Path("run/run.json").read_text())
+    Path("run/run.json").write_text(json.dumps({**content, "status": "running"}))
+    shutil.rmtree("run/parts")
+    capsys.readouterr()
+    assert run("show", "run") == 0
+    out = capsys.readouterr().out
+    assert "not finished" in out and "0 images" in out
+
+
+def test_pictures_that_are_not_cropped_are_tried_at_their_own_size(here):
+    for label in range(4):
+        for i in range(2):
+            pixels = np.full((24, 24, 3), 9 * label + i, dtype=np.uint8)
+            Image.fromarray(pixels).save(f"photos/{label}/{i}.png")
+    own = ["-m", "cli_factories:net", "--resize", "0", "--crop", "0"]
+    assert run("evaluate", *own, "-d", "photos", "-o", "run") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--eps", "0.1"], "eps is given but no attack"),
+        (["--seed", "99999999999999999999"], "seed is 99999999999999999999"),
+        (["--device", "meta"], "'meta'"),
+        (["--mean", ""], "mean has 0 values"),
+        (["--data", "a\n\x1b[31mb"], r"a\n\x1b[31mb"),
+        (["--data", "x" * 300], "too long"),
+        (["--data", "nowhere", "--crop", "0"], "The folder nowhere does not exist"),
+        (["--output", "x" * 300], "too long"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(here, capsys, arguments, words):
+    known = ["-d", "photos", "-o", "run"]
+    assert words in refusal(capsys, "evaluate", *NET, *known, *arguments)
+    assert not Path("run").exists()
+
+
+def test_a_terminal_without_bars_gets_question_marks(here):
+    assert run("evaluate", *NET, "-d", "photos", "-o", "run") == 0
+    done = subprocess.run(
+        command("show", "run"), capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}
+    )
+    assert done.returncode == 0 and b"2?2" in done.stdout

@@ -320,3 +320,98 @@ def test_the_default_criterion_of_a_run_is_that_of_the_definition():
     assert vars(Criterion()) == {
         key: getattr(Options(), key) for key in ("threshold_db", "reference", "grid", "fold_scale")
     }
+
+
+# -- what is given wrongly -----------------------------------------------------------------------
+
+
+def test_a_run_that_cannot_begin_leaves_the_folders_of_others(here):
+    broken = Options(attack="pgd", eps=(0.01,), attack_arguments={"nonsense": 1})
+    Path("mine").mkdir()
+    Path("link").symlink_to("mine")
+    for folder in ("mine", "link", "new/inner"):
+        with pytest.raises(al.AliascopeError, match="does not take its arguments"):
+            run(folder, broken)
+    assert not list(Path("mine").iterdir()) and Path("link").is_symlink()
+    assert not Path("new").exists()
+
+
+def test_a_folder_in_the_home_folder_may_be_written_with_a_tilde(here, monkeypatch):
+    monkeypatch.setenv("HOME", str(here / "home"))
+    run("~/run")
+    assert len(al.load("~/run").samples) == 12 and Path("home/run/run.json").is_file()
+
+
+def test_names_that_are_not_unicode_are_kept_as_escapes(here):
+    Path(os.fsdecode(b"photos/0/\xff.png")).write_bytes(Path("photos/0/0.png").read_bytes())
+    assert r"0/\udcff.png" in set(run("run").samples["name"])
+
+
+def test_what_a_killed_process_left_half_written_goes_when_the_run_is_complete(here):
+    run("run", Options(batch_size=5))
+    content = json.loads(Path("run/run.json").read_text())
+    Path("run/run.json").write_text(json.dumps({**content, "status": "running"}))
+    Path("run/parts/000001").rename("run/parts/000001.1.tmp")
+    run("run", Options(batch_size=5), resume=True)
+    assert sorted(p.name for p in Path("run/parts").iterdir()) == ["000000", "000001", "000002"]
+
+
+def test_a_disk_that_is_full_is_one_sentence_and_leaves_nothing(here, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pandas.DataFrame.to_parquet", full)
+    with pytest.raises(al.AliascopeError, match=r"cannot be written \(No space left on device\)"):
+        run("run")
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"eps": (0.1,)}, "eps is given but no attack"),
+        ({"save_adversarial": 1}, "save_adversarial is given but no attack"),
+        ({"attack": "pgd", "attack_arguments": {"steps": 0}}, "steps is among"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**40}, "seed is 1099511627776"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(changes, words):
+    with pytest.raises(al.AliascopeError, match=words):
+        Options(**changes)
+
+
+def test_scores_that_are_nan_predict_nothing():
+    model = nn.Sequential(nn.AvgPool2d(4), nn.Flatten())
+    model.register_forward_hook(lambda module, args, output: output * float("nan"))
+    measurement = al.measure(model, [(torch.rand(2, 1, 8, 8), torch.tensor([0, 1]))])
+    assert list(measurement.samples["prediction"]) == [-1, -1]
+    assert measurement.accuracy()["correct"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("batches", "words"),
+    [
+        (torch.rand(2, 3, 8, 8), "batches is one tensor"),
+        ([torch.rand(0, 3, 8, 8)], "no batch of images"),
+        ([{"images": torch.rand(2, 3, 8, 8)}], "of type dict"),
+        ([np.zeros((2, 3, 8, 8))], "of type ndarray"),
+        ([(torch.rand(2, 3, 8, 8), ["cat", "dog"])], "labels of a batch are of type list"),
+        ([(torch.rand(2, 3, 8, 8), torch.zeros(3))], r"shape \(3,\)"),
+        ([torch.rand(3, 8, 8)], "No site of AvgPool2d can be measured .*does not divide"),
+    ],
+)
+def test_batches_that_are_none_are_refused_in_one_sentence(batches, words):
+    with pytest.raises(al.AliascopeError, match=words):
+        al.measure(nn.AvgPool2d(2), batches)
+
+
+@pytest.mark.parametrize("labels", [None, [0, 1], torch.tensor([0, 1])])
+def test_labels_may_be_left_out_or_be_a_list(labels):
+    batch = [torch.rand(2, 3, 8, 8)] if labels is None else [torch.rand(2, 3, 8, 8), labels]
+    assert len(al.measure(nn.AvgPool2d(2), [batch]).samples) == 2
+
+
+def test_a_model_without_values_is_refused():
+    with pytest.raises(al.AliascopeError, match="meta device"):
+        al.measure(nn.Conv2d(3, 4, 3, 2, device="meta"), [torch.rand(1, 3, 8, 8)])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -253,3 +254,96 @@ def test_memory_of_a_measurement_does_not_hold_channels(tmp_path):
     table = measured.fractions("channel")
     assert table.shape == (64, 4)
     assert np.allclose(table.mean(), measured.fractions().iloc[0][COLUMNS].astype(float))
+
+
+def test_a_site_that_ran_for_some_samples_weighs_as_much_as_any_other():
+    store = store_of([[[8, 0, 0, 0], [8, 0, 0, 0]]] * 3, [site("a"), site("b")])
+    store_of([[[0, 0, 0, 8]]], [site("a")], 3, store, 1)
+    measurement = al.Measurement(store)
+    by_site, overall = measurement.fractions(), measurement.fractions("overall").iloc[0]
+    assert by_site["no_pass"].tolist() == [0.75, 1.0]
+    assert overall["no_pass"] == pytest.approx(0.875)
+    assert overall["no_pass_low"] < 0.875 < overall["no_pass_high"]
+
+
+# -- damage --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(tmp_path):
+    store = store_of([[[2, 1, 1, 4]]], [site("a")])
+    store_of([[[1, 1, 1, 5]]], [site("a")], 1, store, 1)
+    al.Measurement(store).save(tmp_path / "run")
+    return tmp_path / "run"
+
+
+def changed(name, change):
+    """Rewrite a table of part 1."""
+
+    def damage(run):
+        path = run / "parts" / "000001" / f"{name}.parquet"
+        change(pd.read_parquet(path)).to_parquet(path, index=False)
+
+    return damage
+
+
+def written(text, name="parts/000001/part.json"):
+    return lambda run: (run / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda run: (run / "parts/000001/counts.parquet").unlink(),
+        lambda run: (run / "parts/000001/part.json").unlink(),
+        lambda run: (run / "parts/000005").mkdir(),
+        written("PAR1 no more", "parts/000001/samples.parquet"),
+        written('{"sites": ['),
+        written("[1]"),
+        written('{"sites": ["a"], "unreadable": []}'),
+        written(json.dumps({"sites": [site("a", rate="x")], "unreadable": []})),
+        written(json.dumps({"sites": [site("a")], "unreadable": [[1, 2]]})),
+        written(json.dumps({"sites": [], "unreadable": []})),
+        changed("counts", lambda table: table.drop(columns="tangled")),
+        changed("counts", lambda table: table.assign(tangled=-1)),
+        changed("counts", lambda table: table.assign(tangled=0.5)),
+        changed("counts", lambda table: table.assign(**dict.fromkeys(COLUMNS, 0))),
+        changed("samples", lambda table: table.rename(columns={"sample": "number"})),
+    ],
+)
+def test_a_damaged_part_is_named_and_can_be_removed(saved, damage):
+    damage(saved)
+    with pytest.raises(al.AliascopeError, match=r"missing or damaged.*remove the folder") as caught:
+        al.load(saved)
+    assert "\n" not in str(caught.value)
+    shutil.rmtree(str(caught.value).split("remove the folder ")[1].split(",")[0])
+    assert len(al.load(saved).samples) in (1, 2)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"format": 1, "options": []}', "[" * 100_000])
+def test_a_damaged_description_is_named(saved, text):
+    (saved / "run.json").write_text(text)
+    with pytest.raises(al.AliascopeError, match=r"run\.json"):
+        al.load(saved)
+
+
+@pytest.mark.parametrize("name", ["notes", "²", "1", "000001.77.tmp"])
+def test_folders_that_are_no_parts_are_passed_over(saved, name):
+    shutil.copytree(saved / "parts" / "000001", saved / "parts" / name)
+    (saved / "parts" / "000007").write_text("a file")
+    assert len(al.load(saved).samples) == 2
+
+
+def test_what_is_half_written_is_not_saved(saved, tmp_path):
+    (saved / "parts" / "000002.77.tmp").mkdir()
+    al.load(saved).save(tmp_path / "copy")
+    assert not (tmp_path / "copy" / "parts" / "000002.77.tmp").exists()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_run_with_no_sample_yet_has_no_fractions():
+    store = Store.temporary()
+    store.write_run({"status": "running"})
+    measurement = al.Measurement(store)
+    assert measurement.fractions("site").empty and measurement.fractions("sample").empty
+    assert measurement.fractions("overall").isna().all(axis=None)

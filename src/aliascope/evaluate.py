@@ -216,10 +216,7 @@ def evaluate(
         if created is not None and (
             len(store.part_numbers()) == 0 or len(Measurement(store).samples) == 0
         ):
-            store.remove_run()  # a run that could not begin leaves nothing
-            with contextlib.suppress(OSError):
-                for each in created:
-                    each.rmdir()
+            _leave_nothing(store, created)
         raise
     content = store.read_run()
     if content.get("status") != "complete":
@@ -258,8 +255,20 @@ def _enter_folder(store: Store, content: dict[str, Any], resume: bool) -> list[P
             f"{store.folder} is not empty and holds no run; pass another folder with -o."
         )
     created = [each for each in (store.folder, *store.folder.parents) if not each.exists()]
-    store.write_run({**content, "status": "running"})
+    try:
+        store.write_run({**content, "status": "running"})
+    except AliascopeError:
+        _leave_nothing(store, created)
+        raise
     return created
+
+
+def _leave_nothing(store: Store, created: list[Path]) -> None:
+    """Remove a run that could not begin, with the folders that were made for it and no other."""
+    with contextlib.suppress(OSError):
+        store.remove_run()
+        for folder in created:
+            folder.rmdir()
 
 
 def _check_same(store: Store, before: dict[str, Any], now: dict[str, Any]) -> None:

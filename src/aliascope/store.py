@@ -22,6 +22,7 @@ import math
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,21 +54,19 @@ class Store:
     Examples
     --------
     >>> store = Store.temporary()
-    >>> store.write_run({"model": "mine"})
-    >>> store.read_run()["model"]
-    'mine'
+    >>> store.write_run({"detail": "site"})
+    >>> store.read_run()["detail"]
+    'site'
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder).expanduser()
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     @classmethod
     def temporary(cls) -> Store:
         """Make one in the system's temporary folder, removed when no longer referred to."""
-        keeper = tempfile.TemporaryDirectory(prefix="aliascope-", ignore_cleanup_errors=True)
-        store = cls(keeper.name)
-        store._temporary = keeper
+        store = cls(tempfile.mkdtemp(prefix="aliascope-"))
+        weakref.finalize(store, shutil.rmtree, store.folder, ignore_errors=True)
         return store
 
     @classmethod
@@ -312,7 +311,10 @@ class Part:
     def array(self, kind: str, site: int) -> Any | None:
         """Open an array of one site, or None where that was not kept."""
         path = self.folder / kind / f"{site}.zarr"
-        return zarr.open_array(store=str(path), mode="r") if path.is_dir() else None
+        if not path.is_dir():
+            return None
+        with self._reading(f"{kind}/{site}.zarr"):
+            return zarr.open_array(store=str(path), mode="r")
 
 
 def plain(value: Any) -> Any:

@@ -7,7 +7,6 @@ of the class indices, which is their sorted order. It is the file ``imagenet_syn
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import warnings
@@ -252,17 +251,7 @@ def open_data(
         return ImageSet(
             spec, files, [file.name for file in files], [label for _, label in samples], transform
         )
-    folder = Path(spec).expanduser()
-    try:
-        folder.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise AliascopeError(
-            f"The folder {spec} does not exist: pass samples or a folder."
-        ) from None
-    except OSError as error:
-        raise AliascopeError(f"{spec} cannot be read ({error.strerror}): pass a folder.") from error
-    if not folder.is_dir():
-        raise AliascopeError(f"{spec} is a file, but images come from a folder: pass its folder.")
+    folder = _folder(spec)
     entries = sorted(_entries(folder), key=lambda entry: entry.name)
     loose = [entry for entry in entries if _is_image(entry)]
     by_class = {entry: list(_images_under(entry)) for entry in entries if entry.is_dir()}
@@ -298,23 +287,38 @@ def first_size(spec: str, transform: Callable[[Image.Image], Tensor]) -> tuple[i
     (int, int) or None
         None where there is none.
 
+    Raises
+    ------
+    AliascopeError
+        If there is no such folder.
+
     Examples
     --------
     >>> from aliascope.preprocessing import IMAGENET_PREPROCESSING
     >>> first_size("samples", IMAGENET_PREPROCESSING)
     (224, 224)
     """
-    files: Iterator[Path] = iter(())
-    with contextlib.suppress(OSError):
-        if spec == "samples":
-            files = (file for file, _ in sample_files())
-        elif Path(spec).expanduser().is_dir():
-            files = _images_under(Path(spec).expanduser())
-    for file in files:
+    samples = sample_files() if spec == "samples" else []
+    for file in [path for path, _ in samples] or _images_under(_folder(spec)):
         image = ImageSet(spec, [file], [file.name], None, transform)[0].image
         if image is not None:
             return image.shape[1], image.shape[2]
     return None
+
+
+def _folder(spec: str) -> Path:
+    folder = Path(spec).expanduser()
+    try:
+        folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise AliascopeError(
+            f"The folder {spec} does not exist: pass samples or a folder."
+        ) from None
+    except OSError as error:
+        raise AliascopeError(f"{spec} cannot be read ({error.strerror}): pass a folder.") from error
+    if not folder.is_dir():
+        raise AliascopeError(f"{spec} is a file, but images come from a folder: pass its folder.")
+    return folder
 
 
 def _class_labels(
