@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.colors import to_hex
+from matplotlib.text import Text
 from scipy import stats
 from torch import nn
 
@@ -13,8 +14,10 @@ from aliascope import figures, tables
 from aliascope.categories import COLUMNS
 from aliascope.figures.adversarial import over_epsilon
 from aliascope.figures.boxes import comparison
+from aliascope.figures.layout import fitted, text_width
 from aliascope.figures.palette import PALETTES
 from aliascope.figures.pie import RING_ORDER
+from aliascope.figures.spectrum import mean_spectrum
 from aliascope.store import Store
 
 
@@ -108,6 +111,42 @@ def artists(figure, gid):
     return list(figure.findobj(lambda a: str(a.get_gid() or "").startswith(gid)))
 
 
+def caption_of(figure):
+    (text,) = artists(figure, "caption")
+    return " ".join(text.get_text().split())
+
+
+def described(path):
+    """Describe a site as a part of a run does."""
+    return {
+        "name": path,
+        "path": path,
+        "number": 1,
+        "op": "conv",
+        "rate": [2, 2],
+        "dense_shape": [1, 8, 8],
+        "grid": "seed",
+        "supported": True,
+        "reason": "",
+        "recomposition_error": 0.0,
+    }
+
+
+def measurement_of(counts, names=("a",), store=None, number=0, eps=None, **columns):
+    """Make a measurement with one more part of these counts, (samples, sites, 4)."""
+    counts = np.asarray(counts)
+    n, s, _ = counts.shape
+    if store is None:
+        store = Store.temporary()
+        store.write_run({})
+    table = pd.DataFrame(counts.reshape(-1, 4), columns=COLUMNS)
+    table.insert(0, "site", np.tile(np.arange(s), n))
+    table.insert(0, "sample", np.repeat(np.arange(n), s))
+    samples = pd.DataFrame({"sample": range(n), **columns})
+    store.begin(number).commit(samples, table, [described(name) for name in names], eps=eps)
+    return al.Measurement(store)
+
+
 # -- pixels and their colours --------------------------------------------------------------------
 
 
@@ -132,8 +171,18 @@ def test_the_pixel_plot_holds_the_category_map_with_zero_frequency_in_the_centre
     colours = [to_hex(drawn.cmap(drawn.norm(c))) for c in range(4)]
     assert colours == list(PALETTES["paper"].values())
     assert len(artists(figure, "bar/")) == (4 if colour_bar else 0)
-    (words,) = artists(figure, "percentages")
-    assert f"{100 * (category == 3).mean():.1f} %" in words.get_text()
+    *_, words = artists(figure, "percentage")  # the fourth, or the line of all four
+    assert words.get_text().endswith(f"{100 * (category == 3).mean():.1f} %")
+
+
+def test_the_percentages_below_a_map_follow_the_accounting(detailed):
+    category = detailed.category_map("0", 0)[0]
+    parts = np.array([(category == c).sum() for c in range(4)], dtype=float)
+    parts[0] += parts[2]
+    figure = figures.pixels(detailed, "0", 0, 0, accounting="published")
+    shown = [text.get_text() for text in artists(figure, "percentage/")]
+    assert shown == [f"{100 * part / parts.sum():.1f} %" for part in parts]
+    assert "published accounting" in caption_of(figure)
 
 
 def test_the_colour_bar_has_the_four_colours_in_order():
@@ -173,20 +222,11 @@ def test_maps_of_three_axes_are_refused_and_of_one_are_a_row():
 
 @pytest.fixture(scope="module")
 def judged():
-    """Twelve images of which eight are right; one site, fractions in thousandths."""
-    rng = np.random.default_rng(1)
-    tangled = rng.integers(300, 500, 12)
-    counts = np.stack([900 - tangled, np.full(12, 60), np.full(12, 40), tangled], axis=1)
-    samples = pd.DataFrame({"sample": range(12), "top1": [True] * 8 + [False] * 4})
-    table = pd.DataFrame(counts, columns=COLUMNS)
-    table.insert(0, "site", 0)
-    table.insert(0, "sample", range(12))
-    store = Store.temporary()
-    store.write_run({})
-    site = {"name": "a", "path": "a", "number": 1, "op": "conv", "rate": [2, 2], "grid": "seed"}
-    site |= {"dense_shape": [1, 8, 8], "supported": True, "reason": "", "recomposition_error": 0.0}
-    store.begin(0).commit(samples, table, [site])
-    return al.Measurement(store), counts / 1000
+    """Fourteen images of which eight are right; one site, fractions in thousandths."""
+    tangled = np.random.default_rng(1).integers(300, 500, 14)
+    counts = np.stack([900 - tangled, np.full(14, 60), np.full(14, 40), tangled], axis=1)
+    right = [True] * 8 + [False] * 6
+    return measurement_of(counts[:, None], top1=right), counts / 1000
 
 
 def test_each_box_has_the_quartiles_of_its_group(judged):
@@ -201,17 +241,61 @@ def test_each_box_has_the_quartiles_of_its_group(judged):
     assert figure.axes[0].get_yscale() == "logit"
 
 
+def test_few_images_are_points_with_their_median_and_no_box(judged):
+    measurement, fractions = judged
+    few = al.Measurement(measurement.store)
+    few.samples = few.samples.assign(top1=[True] * 11 + [False] * 3)
+    figure = figures.boxes(few)
+    assert not artists(figure, "box/tangled/incorrect")
+    (points,), (median,) = (artists(figure, f"{g}/tangled/incorrect") for g in ("points", "median"))
+    assert list(points.get_ydata()) == pytest.approx(list(fractions[11:, 3]))
+    assert list(median.get_ydata()) == pytest.approx([np.median(fractions[11:, 3])] * 2)
+
+
+def test_fractions_of_zero_are_drawn_at_the_edge_and_the_caption_says_so():
+    counts = [[[5 + i, 5, 0, 10 - i]] for i in range(6)]
+    figure = figures.boxes(measurement_of(counts, top1=[True] * 3 + [False] * 3))
+    (points,) = artists(figure, "points/aliased/correct")
+    low, high = figure.axes[0].get_ylim()
+    assert all(low < y < 0.25 for y in points.get_ydata()) and 0 < low < high < 1
+    assert "Images at 0 are drawn at the lower edge" in caption_of(figure)
+
+
 def test_the_table_beside_the_boxes_is_scipys_test_and_the_rank_biserial_correlation(judged):
     measurement, fractions = judged
     row = comparison(measurement).loc["tangled"]
     right, wrong = fractions[:8, 3], fractions[8:, 3]
-    assert (row["n_correct"], row["n_incorrect"]) == (8, 4)
+    assert (row["n_correct"], row["n_incorrect"]) == (8, 6)
     assert row["p"] == pytest.approx(stats.mannwhitneyu(right, wrong).pvalue)
-    pairs = np.sign(right[:, None] - wrong)
-    assert row["effect"] == pytest.approx(pairs.mean())
+    assert row["rank_biserial"] == pytest.approx(np.sign(wrong[:, None] - right).mean())
     assert row["median_correct"] == pytest.approx(np.median(right))
-    (caption,) = artists(figures.boxes(measurement), "caption")
-    assert "8 correct" in caption.get_text() and "4 incorrect" in caption.get_text()
+    figure = figures.boxes(measurement)
+    assert "8 images classified correctly, ✗ 6 incorrectly" in caption_of(figure)
+    (number,) = artists(figure, "number/tangled/median_incorrect")
+    assert number.get_text() == f"{100 * np.median(wrong):.1f} %"
+
+
+@pytest.mark.parametrize(("more_tangled", "sign"), [("incorrect", 1), ("correct", -1)])
+def test_the_effect_is_positive_where_incorrect_images_have_more(more_tangled, sign):
+    tangled = [[[10 - i, 0, 0, i]] for i in range(10)]
+    right = [(i < 5) == (more_tangled == "incorrect") for i in range(10)]
+    row = comparison(measurement_of(tangled, top1=right)).loc["tangled"]
+    assert row["rank_biserial"] == sign
+
+
+def test_images_that_are_all_alike_do_not_differ():
+    table = comparison(measurement_of([[[4, 3, 2, 1]]] * 8, top1=[True, False] * 4))
+    assert (table["p"] == 1).all() and (table["rank_biserial"] == 0).all()
+
+
+def test_one_site_is_compared_by_its_own_fractions():
+    counts = [[[9 - i, 0, 0, i], [9, 0, 0, 0]] for i in range(8)]
+    measurement = measurement_of(counts, ("a", "b"), top1=[True, False] * 4)
+    assert comparison(measurement, site="a").loc["tangled", "median_correct"] == 3 / 9
+    assert comparison(measurement).loc["tangled", "median_correct"] == 1.5 / 9
+    assert caption_of(figures.boxes(measurement, site="a")).startswith("At a;")
+    with pytest.raises(al.AliascopeError, match="no site 'c'"):
+        figures.boxes(measurement, site="c")
 
 
 def test_when_all_are_right_one_group_is_drawn_and_the_caption_says_so(judged):
@@ -219,7 +303,8 @@ def test_when_all_are_right_one_group_is_drawn_and_the_caption_says_so(judged):
     all_right.samples = all_right.samples.assign(top1=True)
     figure = figures.boxes(all_right)
     assert len(artists(figure, "box/")) == 4
-    assert "nothing to compare" in artists(figure, "caption")[0].get_text()
+    assert "all 14 images are classified correctly, so there is nothing" in caption_of(figure)
+    assert not artists(figure, "number/tangled/p")
 
 
 def test_without_labels_there_are_no_boxes(detailed):
@@ -239,8 +324,25 @@ def test_site_bars_are_as_long_as_the_fractions(measurement, accounting):
             (bar,) = artists(figure, f"bar/{name}/{site}")
             assert bar.get_width() == pytest.approx(100 * table.loc[site, name], abs=1e-9)
     (lines,) = artists(figure, "intervals")
-    ends = sorted(segment[1, 0] for segment in lines.get_segments())
-    assert ends == pytest.approx(sorted(100 * table["tangled_high"]))
+    overall = measurement.fractions("overall", accounting).iloc[0]
+    ends = [segment[1, 0] for segment in lines.get_segments()]  # from top to bottom
+    assert ends[:-1] == pytest.approx(list(100 * table["tangled_high"]))
+    assert ends[-1] == pytest.approx(100 * overall["tangled_high"])
+    (mean,) = artists(figure, "mean/tangled")
+    assert mean.get_width() == pytest.approx(100 * overall["tangled"])
+
+
+def test_sites_stand_from_top_to_bottom_as_they_run(measurement):
+    figure = figures.sites(measurement)
+    heights = [artists(figure, f"bar/tangled/{name}")[0].get_y() for name in "023"]
+    assert heights == sorted(heights, reverse=True)
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["0", "2", "3", "mean of 3 sites"]
+
+
+def test_one_image_has_no_whiskers():
+    figure = figures.sites(measurement_of([[[1, 1, 1, 1]]]))
+    assert not artists(figure, "intervals") and "whiskers" not in caption_of(figure)
 
 
 def test_channel_bars_are_sorted_by_tangled_and_add_up_to_one_hundred(detailed):
@@ -270,6 +372,39 @@ def test_the_spectrum_is_that_of_the_dense_signal_and_the_box_is_the_new_nyquist
     assert sorted(map(tuple, peaks.tolist())) == [(12 - 9, 12), (12 + 9, 12)]
     (box,) = artists(figure, "nyquist")
     assert (box.get_height(), box.get_width()) == pytest.approx((1 / 2, 1 / 3))
+    left, right, bottom, top = drawn.get_extent()
+    step_y, step_x = (top - bottom) / 24, (right - left) / 24
+    row, column = peaks[0]
+    assert bottom + step_y * (23 - row + 0.5) == pytest.approx(-9 / 24)
+    assert left + step_x * (column + 0.5) == pytest.approx(0)
+    assert mean_spectrum(measurement, "0").outside() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("frequency", "outside"), [(3, 0.0), (9, 1.0)])
+@pytest.mark.parametrize("grid", ["seed", "native"])
+def test_what_lies_beyond_the_new_nyquist_frequency_is_outside(frequency, outside, grid):
+    tone = torch.cos(2 * torch.pi * frequency * torch.arange(240) / 24)
+    pool = nn.MaxPool1d(1, stride=2)
+    measurement = al.measure(pool, [tone.expand(2, 3, 240)], detail="folds", grid=grid)
+    mean = mean_spectrum(measurement, "(root)")
+    assert mean.outside() == pytest.approx(outside, abs=0.02)
+    assert (mean.samples, mean.channels, mean.rate) == (2, 3, (2,))
+    (curve,) = artists(figures.spectrum(measurement, "(root)"), "spectrum")
+    peak = curve.get_xdata()[np.argmax(curve.get_ydata())]
+    assert abs(peak) == pytest.approx(frequency / 24, abs=1 / 480)
+
+
+def test_the_mean_is_over_samples_and_channels(detailed):
+    parts = [np.abs(detailed.folds("0", sample)) ** 2 for sample in range(3)]
+    mean = mean_spectrum(detailed, "0").power
+    assert mean.sum() == pytest.approx(np.mean(parts, axis=(0, 1)).sum(), rel=1e-5)
+    assert mean.shape == tuple(2 * n for n in parts[0].shape[-2:])
+
+
+def test_a_site_that_is_zero_has_no_spectrum():
+    measurement = al.measure(nn.AvgPool2d(2), [torch.zeros(1, 1, 8, 8)], detail="folds")
+    with pytest.raises(al.AliascopeError, match="zero in every image"):
+        figures.spectrum(measurement, "(root)")
 
 
 # -- adversarial ---------------------------------------------------------------------------------
@@ -277,20 +412,13 @@ def test_the_spectrum_is_that_of_the_dense_signal_and_the_box_is_the_new_nyquist
 
 @pytest.fixture(scope="module")
 def attacked():
-    store = Store.temporary()
-    store.write_run({})
-    site = {"name": "a", "path": "a", "number": 1, "op": "conv", "rate": [2, 2], "grid": "seed"}
-    site |= {"dense_shape": [1, 8, 8], "supported": True, "reason": "", "recomposition_error": 0.0}
+    store = None
     for number, (eps, right) in enumerate([(0.0, 4), (0.001, 3), (0.1, 0)]):
-        hits = [i < right for i in range(5)]
-        samples = pd.DataFrame({"sample": range(5), "top1": hits, "top5": [True] * 5})
         tangled = np.arange(5) * 10 + number
-        table = pd.DataFrame(
-            np.stack([100 - tangled, *[0 * tangled] * 2, tangled], 1), columns=COLUMNS
-        )
-        table.insert(0, "site", 0)
-        table.insert(0, "sample", range(5))
-        store.begin(number).commit(samples, table, [site], eps=eps)
+        counts = np.stack([100 - tangled, *[0 * tangled] * 2, tangled], axis=1)[:, None]
+        hits = {"top1": [i < right for i in range(5)], "top5": [True] * 5}
+        measurement = measurement_of(counts, store=store, number=number, eps=eps, **hits)
+        store = measurement.store
     return al.Measurement(store)
 
 
@@ -302,11 +430,125 @@ def test_the_curve_has_the_accuracies_and_the_median_and_band_of_aliasing(attack
     figure = figures.adversarial(attacked)
     (line,) = artists(figure, "top1")
     assert list(line.get_ydata()) == pytest.approx([80, 60, 0])
-    assert len(artists(figure, "gap")) == 1
+    assert list(line.get_xdata()) == [0, 0.001, 0.1]
+    (median,) = artists(figure, "aliasing")
+    assert list(median.get_ydata()) == pytest.approx([20, 21, 22])
+    (band,) = artists(figure, "band")
+    ys = band.get_paths()[0].vertices[:, 1]
+    assert (min(ys), max(ys)) == pytest.approx(
+        (100 * table["low"].min(), 100 * table["high"].max())
+    )
+    assert len(artists(figure, "break")) == 1
     labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
-    assert labels == ["0", "0.001", "0.1"]
+    assert labels == ["0", "$10^{-3}$", "$10^{-2}$", "$10^{-1}$"]
+
+
+def test_the_intervals_of_the_accuracies_are_wilsons(attacked):
+    (lines,) = artists(figures.adversarial(attacked), "interval/top1")
+    known = attacked.accuracy().loc["top1"]
+    first = lines.get_segments()[0][:, 1]
+    assert list(first) == pytest.approx([100 * known["low"], 100 * known["high"]])
+
+
+def test_without_a_zero_the_axis_is_not_broken():
+    store = None
+    for number, eps in enumerate([0.002, 0.004]):
+        measurement = measurement_of([[[1, 1, 1, 1]]], store=store, number=number, eps=eps)
+        store = measurement.store
+    figure = figures.adversarial(measurement)
+    assert not artists(figure, "break") and not artists(figure, "top1")
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["0.002", "0.004"]
 
 
 def test_a_run_without_an_attack_has_no_curve(detailed):
-    with pytest.raises(al.AliascopeError, match="0 epsilons"):
+    with pytest.raises(al.AliascopeError, match="not attacked"):
         figures.adversarial(detailed)
+    one = measurement_of([[[1, 1, 1, 1]]], eps=0.1)
+    with pytest.raises(al.AliascopeError, match=r"only eps 0\.1"):
+        figures.adversarial(one)
+
+
+# -- one column ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def large():
+    """Forty sites with long names, half of the images right, attacked at two epsilons."""
+    names = [f"backbone.stages.{i // 10}.blocks.{i % 10}.downsample_conv" for i in range(40)]
+    counts = np.random.default_rng(0).integers(0, 400, (30, 40, 4))
+    right = {"top1": [True, False] * 15, "top5": [True] * 30}
+    store = measurement_of(counts, names, eps=0.0, **right).store
+    return measurement_of(counts + 9, names, store, 1, 0.001, **right)
+
+
+FIGURES = {
+    "pie": lambda m: figures.pie(m, title="A network"),
+    "boxes": lambda m: figures.boxes(m, site=m.sites["name"][7], accounting="published"),
+    "adversarial": figures.adversarial,
+    "sites": lambda m: figures.sites(m, accounting="published"),
+}
+DETAILED = {
+    "colorbar": lambda m: figures.colorbar(),
+    "pixels": lambda m: figures.pixels(m, "0", 0),
+    "pixels without bar": lambda m: figures.pixels(m, "0", 0, colour_bar=False),
+    "channels": lambda m: figures.channels(m, "0"),
+    "spectrum": lambda m: figures.spectrum(m, "0"),
+}
+
+
+@pytest.mark.parametrize("name", [*FIGURES, *DETAILED])
+def test_a_figure_is_one_column_wide_and_can_be_read_there(large, detailed, name):
+    figure = FIGURES[name](large) if name in FIGURES else DETAILED[name](detailed)
+    figure.set_dpi(300)  # as saved
+    figure.canvas.draw()
+    width, height = figure.get_size_inches()
+    assert width == 3.4
+    box = figure.get_tightbbox()
+    assert box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height
+    for text in figure.findobj(Text):
+        if text.get_visible() and text.get_text():
+            assert text.get_fontsize() >= 6, text
+
+
+def test_lines_of_text_do_not_lie_on_each_other(large):
+    for figure in (figures.pie(large), figures.sites(large), figures.boxes(large)):
+        figure.canvas.draw()
+        texts = [*figure.texts, *figure.axes[0].texts, *figure.axes[0].get_yticklabels()]
+        boxes = [text.get_window_extent() for text in texts if text.get_text()]
+        boxes = [box.padded(-0.5) for box in boxes]
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_labels_of_narrow_neighbours_in_the_ring_stand_apart():
+    figure = figures.pie(measurement_of([[[97, 1, 1, 1]]]))
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts if "%" in text.get_text()]
+    assert len(boxes) == 4
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_shortened_names_still_differ(large):
+    names = list(large.sites["name"])
+    short = fitted(names, 1.2)
+    assert len(set(short)) == 40 and all(text_width(name) <= 1.2 for name in short)
+
+
+@pytest.mark.parametrize("name", [*FIGURES, "pixels", "channels"])
+def test_figures_are_drawn_in_the_palettes_colours(large, detailed, name):
+    drawn = {
+        "pie": lambda: figures.pie(large, colours="colour-blind"),
+        "boxes": lambda: figures.boxes(large, colours="colour-blind"),
+        "adversarial": lambda: figures.adversarial(large, colours="colour-blind"),
+        "sites": lambda: figures.sites(large, colours="colour-blind"),
+        "pixels": lambda: figures.pixels(detailed, "0", 0, colours="colour-blind"),
+        "channels": lambda: figures.channels(detailed, "0", colours="colour-blind"),
+    }[name]()
+    gids = {"pie": "outer/tangled", "boxes": "box/tangled/incorrect", "adversarial": "band"}
+    gids |= {"sites": "bar/tangled", "pixels": "bar/tangled", "channels": "area/tangled"}
+    colour = np.ravel(artists(drawn, gids[name])[0].get_facecolor())[:3]
+    assert to_hex(colour) == PALETTES["colour-blind"]["tangled"]
+
+
+def test_a_caption_says_at_which_epsilon(large):
+    assert "attacked with ε = 0.001" in caption_of(figures.sites(large.at(0.001)))
+    assert "not attacked" in caption_of(figures.pie(large))

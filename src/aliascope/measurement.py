@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -157,7 +158,7 @@ class Measurement:
             counted ALIASED bins as NO_PASS too and then divided each sample's four counts at a site
             by their sum.
         site : str, optional
-            By sample or overall, of this site alone.
+            Name of a site, to have the fractions of this one alone.
 
         Returns
         -------
@@ -169,7 +170,7 @@ class Measurement:
         Raises
         ------
         AliascopeError
-            If ``by`` or ``accounting`` is unknown, or channels were not kept.
+            If ``by``, ``accounting`` or ``site`` is unknown, or channels were not kept.
 
         Examples
         --------
@@ -180,16 +181,19 @@ class Measurement:
         """
         check_accounting(accounting)
         _check("by", by, ("site", "sample", "channel", "overall"))
+        chosen = range(len(self.sites)) if site is None else [self._row(site)]
         if by == "channel":
-            return self._channel_fractions(accounting)
+            table = self._channel_fractions(accounting, chosen)
+            return table if site is None else pd.DataFrame(table.loc[site])
         each = self.counts[["sample", "site"]].copy()
-        each[COLUMNS] = _fractions(self.counts[COLUMNS].to_numpy(), accounting)
-        if site is not None:
-            each = each[each["site"] == self._row(site)]
+        each[COLUMNS] = fractions_of(self.counts[COLUMNS].to_numpy(), accounting)
+        each = each[each["site"].isin(chosen)]
         if by == "site":
             rows = {
-                name: _mean_and_interval(each.loc[each["site"] == row, COLUMNS].to_numpy())
-                for row, name in enumerate(self.sites["name"])
+                self.sites["name"].iloc[row]: _mean_and_interval(
+                    each.loc[each["site"] == row, COLUMNS].to_numpy()
+                )
+                for row in chosen
                 if self.sites["supported"].iloc[row]
             }
             return _table(rows, "site")
@@ -198,18 +202,20 @@ class Measurement:
         per_sample = _contributions(each)
         return _table({"overall": _mean_and_interval(per_sample.to_numpy())}, "")
 
-    def _channel_fractions(self, accounting: str) -> pd.DataFrame:
+    def _channel_fractions(self, accounting: str, chosen: Sequence[int]) -> pd.DataFrame:
         totals: dict[int, Array] = {}
         seen: dict[int, int] = {}
         for part, numbers in self._parts:
             for position, row in numbers.items():
+                if row not in chosen:
+                    continue
                 counts = part.array("channel", position)
                 if counts is None:
                     raise AliascopeError(
                         f"Channels were not kept (detail {self.run.get('detail')!r}); "
                         "measure with detail='channel'."
                     )
-                fractions = _fractions(np.asarray(counts[...]), accounting)
+                fractions = fractions_of(np.asarray(counts[...]), accounting)
                 totals[row] = totals.get(row, 0.0) + fractions.sum(axis=0)
                 seen[row] = seen.get(row, 0) + len(fractions)
         names = self.sites["name"]
@@ -356,21 +362,71 @@ class Measurement:
     def site_named(self, text: str) -> str:
         """Find a site by its name, or by its number in the order in which they run, from 1.
 
+        Parameters
+        ----------
+        text : str
+            A name, which goes first, or a number.
+
+        Returns
+        -------
+        str
+            Its name.
+
         Raises
         ------
         AliascopeError
-            If there is none.
+            If there is none, or it could not be measured.
+
+        Examples
+        --------
+        >>> import torch, aliascope as al
+        >>> al.measure(torch.nn.AvgPool2d(2), [torch.rand(2, 3, 16, 16)]).site_named("1")
+        '(root)'
         """
         names = list(self.sites["name"])
         if text not in names and text.isdecimal() and 1 <= int(text) <= len(names):
-            return str(names[int(text) - 1])
-        return str(names[self._row(text)])
+            text = str(names[int(text) - 1])
+        self._row(text)
+        return text
+
+    def samples_at(self, site: str) -> list[int]:
+        """List the samples that were measured at a site; a model may leave sites out of a pass.
+
+        Parameters
+        ----------
+        site : str
+            Name of the site.
+
+        Returns
+        -------
+        list of int
+            Numbers of the samples, ascending.
+
+        Raises
+        ------
+        AliascopeError
+            If there is no such site, or it could not be measured.
+
+        Examples
+        --------
+        >>> import torch, aliascope as al
+        >>> al.measure(torch.nn.AvgPool2d(2), [torch.rand(2, 3, 16, 16)]).samples_at("(root)")
+        [0, 1]
+        """
+        at_site = self.counts["site"] == self._row(site)
+        return [int(sample) for sample in self.counts.loc[at_site, "sample"]]
 
     def _row(self, site: str) -> int:
         names = list(self.sites["name"])
         if site not in names:
             raise AliascopeError(f"There is no site {site!r}; the sites are {', '.join(names)}.")
-        return names.index(site)
+        row = names.index(site)
+        if not self.sites["supported"].iloc[row]:
+            raise AliascopeError(
+                f"Site {site} was not measured ({self.sites['reason'].iloc[row]}); "
+                "choose another site."
+            )
+        return row
 
     def _sample_array(self, kind: str, detail: str, site: str, sample: int) -> Array:
         row = self._row(site)
@@ -460,8 +516,33 @@ def _concatenated(tables: list[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFra
     return pd.concat(tables, ignore_index=True) if tables else empty
 
 
-def _fractions(counts: Array, accounting: str) -> Array:
-    """Turn counts (..., 4) into fractions (..., 4) that sum to one."""
+def fractions_of(counts: Array, accounting: str = "exact") -> Array:
+    """Turn counts into fractions that sum to one.
+
+    Parameters
+    ----------
+    counts : ndarray, shape (..., 4)
+        Bins of each category.
+    accounting : {"exact", "published"}
+        See :meth:`Measurement.fractions`.
+
+    Returns
+    -------
+    ndarray of float64, shape (..., 4)
+
+    Raises
+    ------
+    AliascopeError
+        If the accounting is unknown.
+
+    Examples
+    --------
+    >>> fractions_of(np.array([2, 1, 1, 4])).tolist()
+    [0.25, 0.125, 0.125, 0.5]
+    >>> fractions_of(np.array([2, 1, 1, 5]), "published").tolist()
+    [0.3, 0.1, 0.1, 0.5]
+    """
+    check_accounting(accounting)
     counts = counts.astype(np.float64)
     if accounting == "published":
         counts[..., Category.NO_PASS] += counts[..., Category.ALIASED]

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from aliascope.measurement import Measurement
 
 plot_app = typer.Typer(
-    help="Draw figures of a run as PNG, SVG or PDF.", no_args_is_help=True, rich_markup_mode=None
+    help="Draw figures of a run as PNG, SVG or PDF, one column wide.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)]
@@ -29,7 +32,11 @@ Output = Annotated[
 ]
 Accounting = Annotated[
     str,
-    typer.Option(metavar="exact|published", help="How bins are counted; see docs/definitions.md."),
+    typer.Option(
+        metavar="exact|published",
+        help="exact: the categories partition the bins. published: as the authors' code counted "
+        "(see docs/definitions.md).",
+    ),
 ]
 Palette = Annotated[
     str, typer.Option(metavar="paper|colour-blind", help="Colours of the categories.")
@@ -43,9 +50,75 @@ Eps = Annotated[
 Site = Annotated[
     str,
     typer.Option(
-        "--site", "-s", metavar="SITE", help="Name of the site, or its number in the ring."
+        "--site",
+        "-s",
+        metavar="SITE",
+        help="Name of the site, or its number in the ring's list.",
+        show_default=False,
     ),
 ]
+
+
+@plot_app.command()
+def pixels(
+    run: Run,
+    site: Site,
+    sample: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of the image.", show_default="the first")
+    ] = None,
+    channel: Annotated[
+        int | None,
+        typer.Option(
+            metavar="C", help="Channel, counted from 0.", show_default="the one most mixed"
+        ),
+    ] = None,
+    output: Output = None,
+    colour_bar: Annotated[
+        bool, typer.Option("--colour-bar/--no-colour-bar", help="Name the colours in a bar below.")
+    ] = True,
+    accounting: Accounting = "exact",
+    palette: Palette = "paper",
+    eps: Eps = None,
+) -> None:
+    """Draw the category of each bin of one image, site and channel (needs --detail pixel)."""
+    from aliascope import figures
+    from aliascope.figures.palette import LABELS
+    from aliascope.figures.pixels import channel_map, most_mixed, percentages
+
+    measurement = _load(run, eps)
+    name = measurement.site_named(site)
+    number = _first(measurement, name) if sample is None else sample
+    if channel is None:
+        channel = most_mixed(measurement.category_map(name, number))
+    figure = figures.pixels(
+        measurement,
+        name,
+        number,
+        channel,
+        colour_bar=colour_bar,
+        accounting=accounting,
+        colours=palette,
+    )
+    category = channel_map(measurement, name, number, channel)
+    default = f"pixels-{_file_name(name)}-{number}-{channel}"
+    written = figures.save(figure, output or _place(run, default, accounting, eps))
+    print(f"image {number}, site {name}, channel {channel}")
+    for column, share in percentages(category, accounting).items():
+        print(f"{LABELS[str(column)]:12}{100 * share:5.1f} %")
+    print(written)
+
+
+@plot_app.command()
+def colorbar(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="PNG, SVG or PDF, by its ending.")
+    ] = Path("colorbar.png"),
+    palette: Palette = "paper",
+) -> None:
+    """Draw the bar of the four colours; needs no run."""
+    from aliascope import figures
+
+    print(figures.save(figures.colorbar(colours=palette), output))
 
 
 @plot_app.command()
@@ -56,61 +129,11 @@ def pie(
     palette: Palette = "paper",
     eps: Eps = None,
 ) -> None:
-    """Nested ring: the mean over sites outside, each site inside."""
+    """Draw the nested ring: the mean over sites outside, each site inside."""
     from aliascope import figures
 
     figure = figures.pie(_load(run, eps), accounting=accounting, colours=palette)
-    _save(figure, output or run / "pie.png")
-
-
-@plot_app.command()
-def pixels(
-    run: Run,
-    site: Site,
-    sample: Annotated[
-        int | None, typer.Option(help="Number of the image.", show_default="the first")
-    ] = None,
-    channel: Annotated[
-        int | None,
-        typer.Option(help="Channel, counted from 0.", show_default="the one most mixed"),
-    ] = None,
-    output: Output = None,
-    colour_bar: Annotated[bool, typer.Option(help="Draw the bar of colours below.")] = True,
-    palette: Palette = "paper",
-    eps: Eps = None,
-) -> None:
-    """Category of each bin of one image, site and channel (needs --detail pixel)."""
-    from aliascope import figures
-    from aliascope.categories import COLUMNS
-    from aliascope.figures.palette import LABELS
-    from aliascope.figures.pixels import most_mixed
-
-    measurement = _load(run, eps)
-    name = measurement.site_named(site)
-    number = int(measurement.samples["sample"].iloc[0]) if sample is None else sample
-    maps = measurement.category_map(name, number)
-    channel = most_mixed(maps) if channel is None else channel
-    figure = figures.pixels(
-        measurement, name, number, channel, colour_bar=colour_bar, colours=palette
-    )
-    category = maps[channel]
-    print(f"image {number}, site {name}, channel {channel}")
-    for c, column in enumerate(COLUMNS):
-        print(f"{LABELS[column]:12} {100 * float((category == c).mean()):5.1f} %")
-    _save(figure, output or run / "pixels.png")
-
-
-@plot_app.command()
-def colorbar(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="PNG, SVG or PDF.")
-    ] = Path("colorbar.png"),
-    palette: Palette = "paper",
-) -> None:
-    """Bar of the four colours."""
-    from aliascope import figures
-
-    _save(figures.colorbar(colours=palette), output)
+    _save(figure, output or _place(run, "pie", accounting, eps))
 
 
 @plot_app.command()
@@ -119,7 +142,11 @@ def boxes(
     site: Annotated[
         str | None,
         typer.Option(
-            "--site", "-s", metavar="SITE", help="One site.", show_default="mean over sites"
+            "--site",
+            "-s",
+            metavar="SITE",
+            help="One site, by name or number.",
+            show_default="mean over sites",
         ),
     ] = None,
     output: Output = None,
@@ -127,28 +154,30 @@ def boxes(
     palette: Palette = "paper",
     eps: Eps = None,
 ) -> None:
-    """Correctly against incorrectly classified images, with a test; a table beside it."""
+    """Compare correctly and incorrectly classified images; the table is written beside as CSV."""
     from aliascope import figures
     from aliascope.figures.boxes import comparison
 
     measurement = _load(run, eps)
     name = None if site is None else measurement.site_named(site)
     figure = figures.boxes(measurement, site=name, accounting=accounting, colours=palette)
-    path = _save(figure, output or run / "boxes.png")
     table = comparison(measurement, site=name, accounting=accounting)
-    table.to_csv(path.with_suffix(".csv"))
-    print(table.to_string(float_format=lambda number: f"{number:.4g}"))
+    default = "boxes" if name is None else f"boxes-{_file_name(name)}"
+    written = figures.save(figure, output or _place(run, default, accounting, eps))
+    beside = figures.save_table(table, written.with_suffix(".csv"))
+    _print_comparison(table)
+    print(written, beside, sep="\n")
 
 
 @plot_app.command()
 def adversarial(
     run: Run, output: Output = None, accounting: Accounting = "exact", palette: Palette = "paper"
 ) -> None:
-    """Accuracy and aliasing over the size of the disturbance."""
+    """Draw accuracy and aliasing over the epsilons of an attacked run."""
     from aliascope import figures
 
     figure = figures.adversarial(_load(run), accounting=accounting, colours=palette)
-    _save(figure, output or run / "adversarial.png")
+    _save(figure, output or _place(run, "adversarial", accounting))
 
 
 @plot_app.command()
@@ -159,11 +188,11 @@ def sites(
     palette: Palette = "paper",
     eps: Eps = None,
 ) -> None:
-    """Stacked bar for each site."""
+    """Draw a stacked bar for each site, and for their mean."""
     from aliascope import figures
 
     figure = figures.sites(_load(run, eps), accounting=accounting, colours=palette)
-    _save(figure, output or run / "sites.png")
+    _save(figure, output or _place(run, "sites", accounting, eps))
 
 
 @plot_app.command()
@@ -175,23 +204,24 @@ def channels(
     palette: Palette = "paper",
     eps: Eps = None,
 ) -> None:
-    """Stacked bar for each channel of a site (needs --detail channel)."""
+    """Draw a stacked bar for each channel of a site (needs --detail channel)."""
     from aliascope import figures
 
     measurement = _load(run, eps)
     name = measurement.site_named(site)
     figure = figures.channels(measurement, name, accounting=accounting, colours=palette)
-    _save(figure, output or run / "channels.png")
+    _save(figure, output or _place(run, f"channels-{_file_name(name)}", accounting, eps))
 
 
 @plot_app.command()
 def spectrum(run: Run, site: Site, output: Output = None, eps: Eps = None) -> None:
-    """Mean dense spectrum of a site, with the new Nyquist box (needs --detail folds)."""
+    """Draw the mean dense spectrum of a site, with the new Nyquist box (needs --detail folds)."""
     from aliascope import figures
 
     measurement = _load(run, eps)
-    figure = figures.spectrum(measurement, measurement.site_named(site))
-    _save(figure, output or run / "spectrum.png")
+    name = measurement.site_named(site)
+    figure = figures.spectrum(measurement, name)
+    _save(figure, output or _place(run, f"spectrum-{_file_name(name)}", eps=eps))
 
 
 def _load(run: Path, eps: float | None = None) -> Measurement:
@@ -201,9 +231,40 @@ def _load(run: Path, eps: float | None = None) -> Measurement:
     return measurement if eps is None else measurement.at(eps)
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def _first(measurement: Measurement, site: str) -> int:
+    """Choose the first sample at a site; where there is none, one whose absence is then said."""
+    return next(iter(measurement.samples_at(site)), 0)
+
+
+def _place(run: Path, figure: str, accounting: str = "exact", eps: float | None = None) -> Path:
+    """Name a figure's file in its run's folder, so that each choice of options has its own."""
+    chosen = [figure]
+    if eps is not None:
+        chosen.append(f"eps{eps:g}")
+    if accounting != "exact":
+        chosen.append(accounting)
+    return run / f"{'-'.join(chosen)}.png"
+
+
+def _file_name(site: str) -> str:
+    """Make a site's name fit for a file: blocks.0/conv#2 becomes blocks.0_conv_2."""
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in site).strip("._") or "root"
+
+
+def _save(figure: Figure, path: Path) -> None:
     from aliascope import figures
 
-    written = figures.save(figure, path, dpi=300)
-    print(written)
-    return written
+    print(figures.save(figure, path))
+
+
+def _print_comparison(table: pd.DataFrame) -> None:
+    from aliascope.figures.palette import LABELS
+
+    first = table.iloc[0]
+    print(f"{first['n_correct']:.0f} correct, {first['n_incorrect']:.0f} incorrect")
+    print(f"{'':12}{'median correct':>16}{'incorrect':>12}{'p':>10}{'rank-biserial':>15}")
+    for name, row in table.iterrows():
+        print(
+            f"{LABELS[str(name)]:12}{100 * row['median_correct']:14.2f} %"
+            f"{100 * row['median_incorrect']:10.2f} %{row['p']:10.3g}{row['rank_biserial']:15.2f}"
+        )

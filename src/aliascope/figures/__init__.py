@@ -1,10 +1,16 @@
-"""Figures of a measurement, one file each; every function returns a matplotlib Figure."""
+"""Figures of a measurement, one file each; every function returns a matplotlib Figure.
+
+Each is one column wide (3.4 inches), with text that can be read at that size.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from aliascope.errors import AliascopeError
@@ -24,6 +30,7 @@ __all__ = [
     "pie",
     "pixels",
     "save",
+    "save_table",
     "sites",
     "spectrum",
 ]
@@ -31,7 +38,7 @@ __all__ = [
 FORMATS = (".png", ".svg", ".pdf")
 
 
-def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 200) -> Path:
+def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 300) -> Path:
     """Save a figure, whole or not at all, as PNG, SVG or PDF by its ending.
 
     Parameters
@@ -65,14 +72,54 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 200) -> Pat
             f"{path} ends in {path.suffix or 'nothing'}, but figures are written as "
             f"{', '.join(FORMATS)}; name it so."
         )
+    with _draft_of(path) as draft:
+        figure.savefig(draft, dpi=dpi, facecolor="white")
+    return path
+
+
+def save_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
+    """Save the table behind a figure as CSV, whole or not at all.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With its index.
+    path : path
+        File to write; its folder is made where missing.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    AliascopeError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> save_table(pd.DataFrame(), "/proc/table.csv")
+    Traceback (most recent call last):
+    aliascope.errors.AliascopeError: /proc/table.csv cannot be written ...
+    """
+    path = Path(path)
+    with _draft_of(path) as draft:
+        table.to_csv(draft)
+    return path
+
+
+@contextlib.contextmanager
+def _draft_of(path: Path) -> Iterator[Path]:
+    """Write beside a file's place, and put it there when that went well."""
     draft = path.with_name(f".{path.stem}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(draft, dpi=dpi, bbox_inches="tight", facecolor="white")
+        yield draft
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
         raise AliascopeError(
             f"{path} cannot be written ({error.strerror}); name another place with -o."
         ) from error
-    return path

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter
+from matplotlib.transforms import ScaledTranslation
 
 from aliascope.errors import AliascopeError
+from aliascope.figures.layout import MEDIUM, THIN, add_axes, counted, figure_with_caption
 from aliascope.figures.palette import palette
 from aliascope.measurement import Measurement
 
 BAND = (0.01, 0.99)
-"""Percentiles over images of the shaded band."""
+"""Quantiles over images of the shaded band."""
+
+ZERO = 0.8
+"""Decades from epsilon 0 to the smallest positive one, across the break of the axis."""
+
+ACCURACIES: dict[str, dict[str, Any]] = {
+    "top1": {"label": "top-1", "color": "black", "marker": "s"},
+    "top5": {"label": "top-5", "color": "0.5", "marker": "o"},
+}
+"""Black and grey, for the categories' colours mean categories."""
+
+BESIDE = {"top1": -1.6, "top5": 1.6}
+"""Points by which each stands beside its epsilon, so that their intervals can be told apart."""
 
 
 def adversarial(
@@ -34,49 +52,73 @@ def adversarial(
     Returns
     -------
     Figure
-        With lines of gid ``top1``, ``top5`` and ``aliasing``; epsilon 0 stands left of a gap.
+        With lines of gid ``top1``, ``top5`` and ``aliasing`` and the area ``band``, in percent over
+        epsilon; epsilon 0 stands left of a break of the axis.
 
     Raises
     ------
     AliascopeError
-        If the run has fewer than two epsilons.
+        If the run has fewer than two epsilons, or an option is unknown.
+
+    Examples
+    --------
+    >>> import torch, aliascope as al
+    >>> adversarial(al.measure(torch.nn.AvgPool2d(2), [torch.rand(1, 3, 8, 8)]))
+    Traceback (most recent call last):
+    aliascope.errors.AliascopeError: The run was not attacked, ...
     """
+    red = palette(colours)["tangled"]
     table = over_epsilon(measurement, accounting=accounting)
-    colour = palette(colours)
-    positive = table.index[table.index > 0]
-    zero = positive.min() / 4
-    x = np.where(table.index == 0, zero, table.index)
-    figure = Figure(figsize=(3.4, 2.4))
-    axes = figure.add_axes((0.14, 0.2, 0.83, 0.71))
+    figure, foot = figure_with_caption(2.25, _caption(measurement, table, accounting))
+    axes = add_axes(figure, 0.42, foot + 0.36, 0.42, 0.24)
+    eps = table.index.to_numpy()
     axes.fill_between(
-        x,
+        eps,
         100 * table["low"],
         100 * table["high"],
-        color=colour["tangled"],
-        alpha=0.18,
+        color=red,
+        alpha=0.25,
         lw=0,
         gid="band",
     )
-    for name, column, line in (
-        ("top1", "top-1", {"color": "black", "marker": "o"}),
-        ("top5", "top-5", {"color": "0.45", "marker": "s"}),
-        ("aliasing", "aliased + tangled", {"color": colour["tangled"], "marker": "^"}),
-    ):
+    axes.plot(
+        eps, 100 * table["aliasing"], color=red, lw=1.2, label="aliased + tangled", gid="aliasing"
+    )
+    for name, look in ACCURACIES.items():
         if table[name].notna().any():
-            axes.plot(x, 100 * table[name], label=column, gid=name, lw=1.1, ms=3, **line)  # type: ignore[arg-type]
-    axes.set_xscale("log")
-    axes.set_ylim(-3, 103)
-    axes.set_xticks(x, ["0" if eps == 0 else f"{eps:g}" for eps in table.index], fontsize=6)
-    axes.minorticks_off()
-    if (table.index == 0).any():
-        axes.axvline(zero * 2, color="0.7", lw=0.8, ls=(0, (1, 2)), gid="gap")
-    axes.tick_params(labelsize=6.5, width=0.6)
-    axes.tick_params(axis="x", labelsize=6, rotation=30)
-    axes.set_xlabel("largest disturbance ε of a pixel in [0, 1]", fontsize=7)
-    axes.set_ylabel("images, bins (%)", fontsize=7)
-    figure.legend(loc="upper center", ncols=3, fontsize=6.5, frameon=False, borderaxespad=0.1)
-    for spine in axes.spines.values():
-        spine.set_linewidth(0.6)
+            beside = axes.transData + ScaledTranslation(
+                BESIDE[name] / 72, 0, figure.dpi_scale_trans
+            )
+            axes.plot(eps, 100 * table[name], lw=1.1, ms=3, gid=name, transform=beside, **look)
+            axes.vlines(
+                eps,
+                100 * table[f"{name}_low"],
+                100 * table[f"{name}_high"],
+                color=look["color"],
+                lw=0.6,
+                transform=beside,
+                gid=f"interval/{name}",
+            )
+    axes.set_ylim(-2, 102)
+    _scale(axes, eps)
+    axes.set_xlabel("largest change ε of a pixel in [0, 1]", fontsize=MEDIUM, labelpad=1.5)
+    axes.set_ylabel("accuracy (%)", fontsize=MEDIUM, labelpad=1.5)
+    right = axes.secondary_yaxis("right")
+    right.tick_params(labelsize=6.5, width=THIN, length=2.5, pad=2, labelcolor=red, color=red)
+    right.set_ylabel("aliased + tangled (%)", fontsize=MEDIUM, color=red, labelpad=1.5)
+    lines = {str(line.get_gid()): line for line in axes.lines}
+    axes.legend(
+        handles=[lines[name] for name in (*ACCURACIES, "aliasing") if name in lines],
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=3,
+        fontsize=MEDIUM,
+        frameon=False,
+        borderaxespad=0.1,
+        borderpad=0.1,
+        handlelength=1.8,
+        columnspacing=1.5,
+    )
     return figure
 
 
@@ -91,23 +133,110 @@ def over_epsilon(measurement: Measurement, *, accounting: str = "exact") -> pd.D
     Returns
     -------
     DataFrame
-        Index eps; columns n, top1, top5 (fractions of images; NaN without labels), aliasing (median
-        over images of aliased + tangled), low and high (1st and 99th percentile).
+        Index eps, ascending; columns n, top1, top5 (fractions of images; NaN where not known) and
+        their 95 % intervals ``*_low``, ``*_high``, aliasing (median over images of aliased +
+        tangled), low and high (1st and 99th percentile).
+
+    Raises
+    ------
+    AliascopeError
+        If the run has fewer than two epsilons, or the accounting is unknown.
     """
-    if len(measurement.epsilons) < 2:
+    if not measurement.epsilons:
         raise AliascopeError(
-            f"The run has {len(measurement.epsilons)} epsilons, too few for a curve; "
+            "The run was not attacked, so there is no curve over epsilon to draw; "
             "evaluate with --attack pgd."
+        )
+    if len(measurement.epsilons) == 1:
+        raise AliascopeError(
+            f"The run has only eps {measurement.epsilons[0]:g}, which makes no curve; "
+            "evaluate with several, as in --eps 0,0.001,0.01."
         )
     rows = {}
     for eps in measurement.epsilons:
         at = measurement.at(eps)
-        accuracy = at.accuracy()["accuracy"]
         each = at.fractions(by="sample", accounting=accounting)[["aliased", "tangled"]].sum(axis=1)
         low, middle, high = (float(each.quantile(q)) for q in (BAND[0], 0.5, BAND[1]))
-        top1, top5 = (float(accuracy.get(name, np.nan)) for name in ("top1", "top5"))
-        rows[eps] = (len(at.samples), top1, top5, middle, low, high)
-    columns = ["n", "top1", "top5", "aliasing", "low", "high"]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+        row = {"n": len(at.samples), "aliasing": middle, "low": low, "high": high}
+        for name, known in at.accuracy().iterrows():
+            row.update(
+                {
+                    str(name): known["accuracy"],
+                    f"{name}_low": known["low"],
+                    f"{name}_high": known["high"],
+                }
+            )
+        rows[eps] = row
+    columns = ["n", *(f"{name}{end}" for name in ACCURACIES for end in ("", "_low", "_high"))]
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table = table.reindex(columns=[*columns, "aliasing", "low", "high"])
     table.index.name = "eps"
     return table
+
+
+def _caption(measurement: Measurement, table: pd.DataFrame, accounting: str) -> str:
+    n = table["n"].astype(int)
+    some = counted(n.max(), "image") if n.nunique() == 1 else f"{n.min():,} to {n.max():,} images"
+    options = measurement.run.get("options") or {}
+    attack = options.get("attack")
+    by = f", {str(attack).upper() if attack in ('pgd', 'fgsm') else attack}" if attack else ""
+    if attack == "pgd" and options.get("attack_steps"):
+        by += f" with {options['attack_steps']} steps"
+    bars = "; bars: 95 % intervals" if table[list(ACCURACIES)].notna().any(axis=None) else ""
+    caption = (
+        f"{some}{by}{bars}. Aliasing, mean over sites: median over images, and band from the 1st "
+        "to the 99th percentile"
+    )
+    return f"{caption}; published accounting." if accounting == "published" else f"{caption}."
+
+
+def _scale(axes: Axes, eps: np.ndarray[Any, Any]) -> None:
+    """Scale epsilon logarithmically; where there is a zero, break the axis to show it."""
+    smallest, largest = float(eps[eps > 0].min()), float(eps.max())
+    decades = np.log10(largest / smallest)
+    margin = 0.05 * (decades + ZERO)
+    shown = range(int(np.floor(np.log10(smallest))) - 1, int(np.ceil(np.log10(largest))) + 1)
+    powers = [10.0**k for k in shown]
+    minor = [k * power for power in powers for k in range(2, 10)]
+    left, right = smallest * 10**-margin, largest * 10**margin
+    if eps.min() == 0:
+        # Linear up to the smallest epsilon and logarithmic beyond: its stretch is the break.
+        axes.set_xscale("symlog", linthresh=smallest, linscale=ZERO * 0.9)
+        axes.set_xlim(-smallest * margin / ZERO, right)
+        left = smallest * 0.999
+        _break(axes, 0.45 * smallest)
+    else:
+        axes.set_xscale("log")
+        axes.set_xlim(left, right)
+    ticks = [power for power in powers if left <= power <= right]
+    if len(ticks) < 2:  # less than two decades
+        ticks = [float(value) for value in eps if value > 0]
+    axes.xaxis.set_major_locator(FixedLocator([*([0.0] if eps.min() == 0 else []), *ticks]))
+    axes.xaxis.set_minor_locator(FixedLocator([tick for tick in minor if left <= tick <= right]))
+    axes.xaxis.set_major_formatter(FuncFormatter(_power_of_ten))
+    axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+
+
+def _power_of_ten(value: float, _: Any) -> str:
+    """Write 0 as it is, powers of ten as such, other values in short."""
+    if value == 0:
+        return "0"
+    exponent = np.log10(value)
+    if abs(exponent - round(exponent)) < 1e-6:
+        return f"$10^{{{round(exponent)}}}$"
+    return f"{value:g}"
+
+
+def _break(axes: Axes, where: float) -> None:
+    """Draw the two strokes that say that the axis is interrupted, below."""
+    axes.text(
+        where,
+        0.0,
+        "//",
+        transform=axes.get_xaxis_transform(),
+        ha="center",
+        va="center",
+        fontsize=MEDIUM,
+        bbox={"boxstyle": "square,pad=-0.12", "facecolor": "white", "edgecolor": "none"},
+        gid="break",
+    )

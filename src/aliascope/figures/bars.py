@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 
 from aliascope.errors import AliascopeError
-from aliascope.figures.palette import LABELS, palette
+from aliascope.figures.layout import (
+    LONGEST_NAME,
+    MEDIUM,
+    SMALL,
+    add_axes,
+    add_legend,
+    counted,
+    figure_with_caption,
+    fitted,
+    images,
+    shortened,
+    text_width,
+)
+from aliascope.figures.palette import palette
 from aliascope.measurement import Measurement
 
 STACK = ("tangled", "aliased", "non_aliased", "no_pass")
-"""Left to right, or bottom to top: what aliases most first."""
+"""Left to right, or bottom to top: tangled first, so that it can be read off the axis."""
 
-LONGEST_NAME = 28
+ROW = 0.142
+"""Inches from one site's bar to the next."""
+
+WIDEST_NAME = 1.42
+"""Inches of a site's name that fit beside its bar."""
 
 
 def sites(measurement: Measurement, *, accounting: str = "exact", colours: str = "paper") -> Figure:
-    """Draw a stacked bar for each site, in the order in which they run.
+    """Draw a stacked bar for each site, in the order in which they run, and one for their mean.
 
     The whisker on the right edge of tangled is its 95 % interval over samples.
 
@@ -33,52 +51,61 @@ def sites(measurement: Measurement, *, accounting: str = "exact", colours: str =
     Returns
     -------
     Figure
-        Its bars have gids such as ``bar/tangled/layer1.0.conv1``.
+        Its bars have gids such as ``bar/tangled/layer1.0.conv1`` (of the mean: ``mean/tangled``),
+        in percent; the whiskers are the lines of ``intervals``, from top to bottom.
 
     Raises
     ------
     AliascopeError
-        If nothing was measured.
+        If nothing was measured, or an option is unknown.
 
     Examples
     --------
     >>> import torch, aliascope as al
     >>> figure = sites(al.measure(torch.nn.AvgPool2d(2), [torch.rand(2, 3, 16, 16)]))
-    >>> len(figure.axes[0].patches)
-    4
+    >>> [patch.get_gid() for patch in figure.axes[0].patches][:2]
+    ['bar/tangled/(root)', 'mean/tangled']
     """
+    colour = palette(colours)
     table = measurement.fractions(by="site", accounting=accounting)
     if table.empty:
         raise AliascopeError("The run has no measured site, so there are no bars to draw.")
-    colour = palette(colours)
-    height = 0.75 + 0.17 * len(table)
-    figure = Figure(figsize=(3.4, height))
-    axes = figure.add_axes((0.42, 0.36 / height, 0.55, 1 - 0.58 / height))
-    rows = np.arange(len(table))[::-1]
-    left = np.zeros(len(table))
-    for name in STACK:
-        width = 100 * table[name].to_numpy()
-        for row, start, share, site in zip(rows, left, width, table.index, strict=True):
-            axes.barh(
-                row, share, left=start, height=0.78, color=colour[name], gid=f"bar/{name}/{site}"
-            )
+    overall = measurement.fractions(by="overall", accounting=accounting).iloc[0]
+    names = [*(str(name) for name in table.index), f"mean of {counted(len(table), 'site')}"]
+    labels = [*fitted(names[:-1], WIDEST_NAME), names[-1]]
+    rows = -np.array([*range(len(table)), len(table) + 0.5])
+    figure, foot = figure_with_caption(
+        0.2 + ROW * (len(names) + 0.5) + 0.34, _caption(measurement, accounting)
+    )
+    beside = 0.1 + max(text_width(label) for label in labels)
+    axes = add_axes(figure, beside, foot + 0.32, 0.1, 0.2)
+    left = np.zeros(len(names))
+    for category in STACK:
+        width = 100 * np.array([*table[category], overall[category]])
+        drawn = axes.barh(rows, width, left=left, height=0.8, color=colour[category], lw=0)
+        for patch, name in zip(drawn, table.index, strict=False):
+            patch.set_gid(f"bar/{category}/{name}")
+        drawn[-1].set_gid(f"mean/{category}")
         left += width
-    low, high = (100 * table[f"tangled_{end}"].to_numpy() for end in ("low", "high"))
-    axes.hlines(rows, low, high, color="black", lw=0.9, gid="intervals")
-    axes.set_yticks(rows, [_shortened(str(name)) for name in table.index], fontsize=6)
-    axes.set(xlim=(0, 100), ylim=(-0.6, len(table) - 0.4))
-    axes.set_xlabel("bins (%)", fontsize=7)
-    axes.tick_params(labelsize=6, width=0.6, length=2)
-    for spine in axes.spines.values():
-        spine.set_linewidth(0.6)
-    _legend(figure, axes, colours)
+    low, high = (
+        100 * np.array([*table[f"tangled_{end}"], overall[f"tangled_{end}"]])
+        for end in ("low", "high")
+    )
+    if not np.isnan(low).any():
+        halo = [withStroke(linewidth=1.9, foreground="white")]
+        axes.hlines(rows, low, high, color="black", lw=0.8, path_effects=halo, gid="intervals")
+    axes.set_yticks(rows, labels)
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlim=(0, 100), ylim=(rows[-1] - 0.55, 0.55))
+    axes.set_xlabel("bins (%)", fontsize=MEDIUM, labelpad=1.5)
+    add_legend(figure, STACK, colours)
     return figure
 
 
 def channels(
     measurement: Measurement, site: str, *, accounting: str = "exact", colours: str = "paper"
 ) -> Figure:
-    """Draw a stacked bar for each channel of a site, sorted by tangled.
+    """Draw a stacked bar for each channel of a site, sorted by tangled, then by aliased.
 
     Parameters
     ----------
@@ -94,12 +121,12 @@ def channels(
     Returns
     -------
     Figure
-        Its areas have gids such as ``area/tangled``.
+        Its areas, each the steps of one category in percent, have gids such as ``area/tangled``.
 
     Raises
     ------
     AliascopeError
-        If the site is unknown, or channels were not kept.
+        If the site is unknown, channels were not kept, or an option is unknown.
 
     Examples
     --------
@@ -108,47 +135,34 @@ def channels(
     >>> len(channels(m, "(root)").axes)
     1
     """
-    table = measurement.fractions(by="channel", accounting=accounting)
-    names = list(dict.fromkeys(table.index.get_level_values("site")))
-    if site not in names:
-        raise AliascopeError(f"There is no site {site!r}; the sites are {', '.join(names)}.")
-    of_site = table[table.index.get_level_values("site") == site]
-    of_site = of_site.sort_values(list(STACK[:2]), ascending=False)
     colour = palette(colours)
-    figure = Figure(figsize=(3.4, 2.1))
-    axes = figure.add_axes((0.12, 0.19, 0.85, 0.63))
-    edges = np.arange(len(of_site) + 1) - 0.5
-    bottom = np.zeros(len(of_site))
-    for name in STACK:
-        top = bottom + 100 * of_site[name].to_numpy()
-        axes.stairs(top, edges, baseline=bottom, fill=True, color=colour[name], gid=f"area/{name}")
+    table = measurement.fractions(by="channel", accounting=accounting, site=site)
+    table = table.sort_values(list(STACK[:2]), ascending=False)
+    figure, foot = figure_with_caption(
+        2.1,
+        f"{counted(len(table), 'channel')} of {shortened(site, LONGEST_NAME)}; mean over "
+        f"{images(measurement, accounting)}.",
+    )
+    axes = add_axes(figure, 0.42, foot + 0.32, 0.1, 0.24)
+    edges = np.arange(len(table) + 1) + 0.5
+    bottom = np.zeros(len(table))
+    for category in STACK:
+        top = bottom + 100 * table[category].to_numpy()
+        area = axes.stairs(top, edges, baseline=bottom, fill=True, color=colour[category])
+        area.set(gid=f"area/{category}", linewidth=0.2)
         bottom = top
     axes.set(xlim=(edges[0], edges[-1]), ylim=(0, 100))
-    axes.set_xlabel(f"{len(of_site)} channels of {_shortened(site)}, by tangled", fontsize=7)
-    axes.set_ylabel("bins (%)", fontsize=7)
-    axes.set_xticks([])
-    axes.tick_params(labelsize=6.5, width=0.6, length=2)
-    for spine in axes.spines.values():
-        spine.set_linewidth(0.6)
-    _legend(figure, axes, colours)
+    axes.set_xlabel("channels, most tangled first", fontsize=MEDIUM, labelpad=1.5)
+    axes.set_ylabel("bins (%)", fontsize=MEDIUM, labelpad=1.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.tick_params(labelsize=SMALL)
+    add_legend(figure, STACK, colours)
     return figure
 
 
-def _legend(figure: Figure, axes: Axes, colours: str) -> None:
-    from matplotlib.patches import Patch
-
-    colour = palette(colours)
-    figure.legend(
-        handles=[Patch(color=colour[name], label=LABELS[name]) for name in STACK],
-        loc="upper center",
-        ncols=4,
-        fontsize=6.5,
-        frameon=False,
-        handlelength=1,
-        columnspacing=1.2,
-        borderaxespad=0.1,
-    )
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else "…" + name[-LONGEST_NAME + 1 :]
+def _caption(measurement: Measurement, accounting: str) -> str:
+    caption = f"Mean over {images(measurement, accounting)}"
+    if len(measurement.samples) > 1:
+        caption += "; whiskers: 95 % interval of tangled over images"
+    left_out = int((~measurement.sites["supported"].astype(bool)).sum())
+    return caption + (f". {counted(left_out, 'site')} not measured." if left_out else ".")

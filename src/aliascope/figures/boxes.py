@@ -2,22 +2,54 @@
 
 from __future__ import annotations
 
-import textwrap
+import math
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cbook import boxplot_stats
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from scipy import stats
+from scipy.special import logit
 
 from aliascope.categories import COLUMNS
 from aliascope.errors import AliascopeError
+from aliascope.figures.layout import (
+    LONGEST_NAME,
+    MEDIUM,
+    SMALL,
+    add_axes,
+    counted,
+    figure_with_caption,
+    images,
+    ink_on,
+    mixed_with_white,
+    shortened,
+)
 from aliascope.figures.palette import LABELS, palette
-from aliascope.measurement import Measurement
+from aliascope.measurement import Array, Measurement
 
 GROUPS = ("correct", "incorrect")
-SMALLEST_SHARE = 1e-4
-"""Fractions of 0 and 1 have no logit; they are drawn this far from the ends."""
+MARKS = {"correct": "✓", "incorrect": "✗"}
+STRENGTH = {"correct": 0.5, "incorrect": 1.0}
+"""Of the categories' colours: correctly classified images have the lighter boxes, as published."""
+
+FEWEST_BOXED = 5
+"""Images that a box needs; fewer are drawn as points with their median."""
+
+MOST_POINTS = 40
+"""Images up to which each is drawn; of more only those beyond the whiskers are."""
+
+TICKS = (
+    *(0.5, 0.1, 0.9, 0.01, 0.99, 0.2, 0.8, 0.001, 0.999, 0.05, 0.95, 0.3, 0.7, 0.02, 0.98),
+    *(0.005, 0.995, 0.4, 0.6, 1e-4, 1e-5, 0.9999),
+)
+"""Where the logit axis may have a label, the more welcome first."""
+
+ROW = 0.125
+"""Inches from one line of the numbers below the boxes to the next."""
 
 
 def boxes(
@@ -30,7 +62,8 @@ def boxes(
     """Draw each category's fraction per image as box plots, correct beside incorrect.
 
     Boxes reach from the first to the third quartile, whiskers to the farthest image within 1.5
-    times that range, and images beyond are drawn one by one; the axis is a logit. After the box
+    times that range, and images beyond are drawn one by one; of a few images each is drawn. The
+    axis is a logit. Below stand the medians and what :func:`comparison` says of them. After the box
     plots of Ribeiro and Schön (2021).
 
     Parameters
@@ -47,12 +80,13 @@ def boxes(
     Returns
     -------
     Figure
-        Its boxes have gids such as ``box/tangled/correct``; the caption has the gid ``caption``.
+        Its boxes have gids such as ``box/tangled/correct``, their medians ``median/...``, images
+        ``points/...``, and the numbers below ``number/tangled/p``; the caption, ``caption``.
 
     Raises
     ------
     AliascopeError
-        If there are no labels.
+        If there are no labels, or a site or an option is unknown.
 
     Examples
     --------
@@ -62,48 +96,38 @@ def boxes(
     >>> len(boxes(m).axes)
     1
     """
-    fractions = per_image(measurement, site, accounting)
     colour = palette(colours)
-    figure = Figure(figsize=(3.4, 2.5))
-    axes = figure.add_axes((0.13, 0.27, 0.85, 0.62))
-    for i, name in enumerate(COLUMNS):
-        for j, group in enumerate(GROUPS):
-            values = fractions.loc[fractions["group"] == group, name].to_numpy()
-            if len(values):
-                clipped = np.clip(values, SMALLEST_SHARE, 1 - SMALLEST_SHARE)
-                drawn = axes.boxplot(
-                    [clipped],
-                    positions=[3 * i + j],
-                    widths=0.72,
-                    patch_artist=True,
-                    flierprops={"marker": "o", "markersize": 1.8, "markeredgewidth": 0.4},
-                )
-                _style(drawn, colour[name], filled=group == "incorrect", gid=f"box/{name}/{group}")
-    axes.set_yscale("logit")
-    axes.set_xlim(-0.8, 10.8)
-    ticks = [0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99]
-    low, high = axes.get_ylim()
-    shown = [tick for tick in ticks if low <= tick <= high]
-    axes.set_yticks(shown, [f"{100 * tick:g} %" for tick in shown])
-    axes.minorticks_off()
-    axes.set_xticks(
-        [3 * i + j for i in range(4) for j in range(2)], ["✓", "✗"] * 4, family="DejaVu Sans"
+    fractions = per_image(measurement, site, accounting)
+    table = comparison(measurement, site=site, accounting=accounting)
+    drawn = [group for group in GROUPS if (fractions["group"] == group).any()]
+    values = fractions[COLUMNS].to_numpy()
+    low, high = _ends(values)
+    lines = _lines(table, drawn)
+    figure, foot = figure_with_caption(
+        2.05 + ROW * len(lines),
+        caption(table, measurement, site, accounting, off_the_axis=bool((values <= 0).any())),
     )
-    axes.tick_params(labelsize=6.5, width=0.6)
-    axes.tick_params(axis="x", labelsize=8)
+    axes = add_axes(figure, 0.56, foot + 0.22 + ROW * len(lines), 0.06, 0.22)
+    for i, name in enumerate(COLUMNS):
+        for position, group in zip(_positions(i, len(drawn)), drawn, strict=True):
+            of_group = fractions.loc[fractions["group"] == group, name].to_numpy()
+            shade = mixed_with_white(colour[name], STRENGTH[group])
+            _box(axes, of_group, position, shade, (low, high), f"{name}/{group}")
+    _scale(axes, low, high)
+    axes.set_xlim(-0.85, 10.85)
+    axes.set_xticks(
+        [position for i in range(4) for position in _positions(i, len(drawn))],
+        [MARKS[group] for group in drawn] * 4,
+        fontsize=9,
+    )
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylabel("bins of an image (%)", fontsize=MEDIUM, labelpad=1.5)
+    across = axes.get_xaxis_transform()
     for i, name in enumerate(COLUMNS):
         axes.text(
-            3 * i + 0.5,
-            1.02,
-            LABELS[name],
-            transform=axes.get_xaxis_transform(),
-            ha="center",
-            fontsize=7.5,
+            3 * i + 0.5, 1.03, LABELS[name], transform=across, ha="center", fontsize=MEDIUM + 0.5
         )
-    for spine in axes.spines.values():
-        spine.set_linewidth(0.6)
-    table = comparison(measurement, site=site, accounting=accounting)
-    figure.text(0.02, 0.005, caption(table, site), fontsize=6, va="bottom", gid="caption")
+    _write_numbers(figure, axes, lines, foot)
     return figure
 
 
@@ -121,8 +145,23 @@ def comparison(
     -------
     DataFrame
         One row per category: n_correct, n_incorrect, median_correct, median_incorrect (fractions),
-        p (Mann-Whitney U, two-sided) and effect: the rank-biserial correlation, in [-1, 1],
-        positive where correct images tend to have more. NaN where a group is empty.
+        U (Mann-Whitney's, of the incorrect images) with its two-sided p, not corrected for there
+        being four, and rank_biserial: the correlation 2 U / (n_correct n_incorrect) - 1, in
+        [-1, 1], positive where incorrectly classified images tend to have more. NaN where a group
+        is empty.
+
+    Raises
+    ------
+    AliascopeError
+        If there are no labels, or a site or an option is unknown.
+
+    Examples
+    --------
+    >>> import torch, aliascope as al
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 4, stride=2), torch.nn.Flatten())
+    >>> table = comparison(al.measure(model, [(torch.rand(9, 3, 8, 8), torch.arange(9))]))
+    >>> int((table["n_correct"] + table["n_incorrect"]).iloc[0])
+    9
     """
     fractions = per_image(measurement, site, accounting)
     rows = {}
@@ -130,41 +169,68 @@ def comparison(
         right, wrong = (
             fractions.loc[fractions["group"] == group, name].to_numpy() for group in GROUPS
         )
-        p = effect = float("nan")
+        u = p = effect = math.nan
         if len(right) and len(wrong):
-            test = stats.mannwhitneyu(right, wrong, alternative="two-sided")
-            p = float(test.pvalue)
-            effect = 2 * float(test.statistic) / (len(right) * len(wrong)) - 1
-        medians = [
-            float(np.median(group)) if len(group) else float("nan") for group in (right, wrong)
-        ]
-        rows[name] = (len(right), len(wrong), *medians, p, effect)
-    columns = ["n_correct", "n_incorrect", "median_correct", "median_incorrect", "p", "effect"]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+            test = stats.mannwhitneyu(wrong, right, alternative="two-sided")
+            u = float(test.statistic)
+            p = 1.0 if math.isnan(test.pvalue) else float(test.pvalue)  # NaN: all are equal
+            effect = 2 * u / (len(right) * len(wrong)) - 1
+        medians = [float(np.median(group)) if len(group) else math.nan for group in (right, wrong)]
+        rows[name] = (len(right), len(wrong), *medians, u, p, effect)
+    columns = [*(f"{what}_{group}" for what in ("n", "median") for group in GROUPS), "U", "p"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=[*columns, "rank_biserial"])
     table.index.name = "category"
     return table
 
 
-def caption(table: pd.DataFrame, site: str | None) -> str:
-    """Say the comparison in words."""
-    first = table.iloc[0]
-    where = f"site {site}" if site else "mean over sites"
-    text = (
-        f"{first['n_correct']:.0f} correct (✓), {first['n_incorrect']:.0f} incorrect (✗); {where}. "
-    )
-    if 0 in (first["n_correct"], first["n_incorrect"]):
-        text += "One group is empty, so there is nothing to compare."
-    else:
-        text += "Medians, Mann-Whitney p, rank-biserial effect: " + "; ".join(
-            f"{LABELS[str(name)]} {100 * row['median_correct']:.1f} / "
-            f"{100 * row['median_incorrect']:.1f} %, p {row['p']:.2g}, {row['effect']:+.2f}"
-            for name, row in table.iterrows()
+def caption(
+    table: pd.DataFrame,
+    measurement: Measurement,
+    site: str | None = None,
+    accounting: str = "exact",
+    *,
+    off_the_axis: bool = False,
+) -> str:
+    """Say what is compared, and how.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From :func:`comparison`.
+    measurement, site, accounting
+        As for :func:`boxes`.
+    off_the_axis : bool
+        Whether there are fractions of 0, which have no logit.
+
+    Returns
+    -------
+    str
+    """
+    correct, incorrect = (int(table[f"n_{group}"].iloc[0]) for group in GROUPS)
+    where = f"At {shortened(site, LONGEST_NAME)}" if site else "Mean over sites"
+    conditions = images(measurement, accounting).split(", ", 1)[1:]
+    text = ", ".join([where, *conditions]) + "; "
+    if correct and incorrect:
+        text += (
+            f"✓ {counted(correct, 'image')} classified correctly, ✗ {incorrect:,} incorrectly. "
+            "p: two-sided Mann-Whitney U test, uncorrected; r: rank-biserial correlation, "
+            "positive where ✗ has more."
         )
-    return "\n".join(textwrap.wrap(text, 84))
+    else:
+        n, how = (correct, "correctly") if correct else (incorrect, "incorrectly")
+        which = "the only image is" if n == 1 else f"all {n:,} images are"
+        text += f"{which} classified {how}, so there is nothing to compare."
+    return text + (" Images at 0 are drawn at the lower edge." if off_the_axis else "")
 
 
 def per_image(measurement: Measurement, site: str | None, accounting: str) -> pd.DataFrame:
-    """Fractions of each labelled image, with its group, "correct" or "incorrect"."""
+    """Fractions of each labelled image, with its group, "correct" or "incorrect".
+
+    Raises
+    ------
+    AliascopeError
+        If there are no labels, or a site or the accounting is unknown.
+    """
     if "top1" not in measurement.samples or measurement.samples["top1"].isna().all():
         raise AliascopeError(
             "The run has no labels, so images cannot be told into correct and incorrect; "
@@ -172,15 +238,149 @@ def per_image(measurement: Measurement, site: str | None, accounting: str) -> pd
         )
     fractions = measurement.fractions(by="sample", accounting=accounting, site=site)
     known = measurement.samples.dropna(subset=["top1"]).set_index("sample")["top1"].astype(bool)
-    fractions = fractions.loc[known.index]
-    return fractions.assign(group=np.where(known, *GROUPS))
+    known = known[known.index.isin(fractions.index)]
+    return fractions.loc[known.index].assign(group=np.where(known, *GROUPS))
 
 
-def _style(drawn: dict[str, Any], colour: str, *, filled: bool, gid: str) -> None:
-    drawn["boxes"][0].set(
-        facecolor=colour, alpha=1.0 if filled else 0.55, edgecolor="black", linewidth=0.5, gid=gid
+def _positions(i: int, groups: int) -> list[float]:
+    """Where the boxes of the i-th category stand."""
+    return [3.0 * i, 3.0 * i + 1] if groups == 2 else [3 * i + 0.5]
+
+
+def _ends(values: Array) -> tuple[float, float]:
+    """Give 0 and 1, which have no logit, places half as near the ends as the nearest others."""
+    inside = values[(values > 0) & (values < 1)]
+    if not len(inside):
+        return 0.005, 0.995
+    low, high = float(inside.min()), float(inside.max())
+    return (
+        low / 2 if (values <= 0).any() else low,
+        1 - (1 - high) / 2 if (values >= 1).any() else high,
     )
-    for line in (*drawn["whiskers"], *drawn["caps"], *drawn["medians"]):
-        line.set(color="black", linewidth=0.6)
-    for flier in drawn["fliers"]:
-        flier.set(markeredgecolor=colour, markerfacecolor="none")
+
+
+def _box(
+    axes: Axes,
+    values: Array,
+    position: float,
+    shade: tuple[float, float, float],
+    ends: tuple[float, float],
+    gid: str,
+) -> None:
+    """Draw one box, with statistics of the fractions themselves, not of their logits."""
+    inside = np.clip(values, *ends)
+    ink = {"color": "black", "linewidth": 0.6}
+    if len(values) >= FEWEST_BOXED:
+        found = boxplot_stats(values)[0]
+        drawn = axes.bxp(
+            [{key: np.clip(value, *ends) for key, value in found.items() if key != "label"}],
+            positions=[position],
+            widths=0.74,
+            patch_artist=True,
+            showfliers=len(values) > MOST_POINTS,
+            boxprops={"facecolor": shade, "edgecolor": "black", "linewidth": 0.5},
+            whiskerprops=ink,
+            capprops=ink,
+            medianprops={"color": ink_on(shade), "linewidth": 0.9},
+            flierprops={
+                "marker": "o",
+                "markersize": 1.6,
+                "markeredgewidth": 0.35,
+                "markeredgecolor": mixed_with_white("#000000", 0.75),
+                "markerfacecolor": shade,
+                "rasterized": len(values) > 2000,
+            },
+            manage_ticks=False,
+        )
+        drawn["boxes"][0].set_gid(f"box/{gid}")
+        drawn["medians"][0].set_gid(f"median/{gid}")
+        for flier in drawn["fliers"]:
+            flier.set_gid(f"points/{gid}")
+    else:
+        middle = float(np.clip(np.median(values), *ends))
+        axes.plot(
+            [position - 0.37, position + 0.37],
+            [middle] * 2,
+            color="black",
+            lw=0.9,
+            gid=f"median/{gid}",
+        )
+    if len(values) <= MOST_POINTS:
+        # Spread by a golden section, so that neighbours in the table do not touch.
+        spread = (np.arange(len(values)) * 0.618034 % 1 - 0.5) * 0.5
+        axes.plot(
+            position + spread,
+            inside,
+            "o",
+            ms=1.9,
+            mew=0.3,
+            mec="black",
+            mfc=shade,
+            zorder=3,
+            clip_on=False,
+            gid=f"points/{gid}",
+        )
+
+
+def _scale(axes: Axes, low: float, high: float) -> None:
+    """Make the axis a logit, with labels in percent that keep clear of each other."""
+    margin = max(0.06 * (logit(high) - logit(low)), 0.15)
+    bottom, top = (1 / (1 + math.exp(-end)) for end in (logit(low) - margin, logit(high) + margin))
+    axes.set_yscale("logit")
+    axes.set_ylim(bottom, top)
+    apart = 0.075 * (logit(top) - logit(bottom))
+    chosen: list[float] = []
+    few = [tick for tick in TICKS if bottom <= tick <= top]
+    if len(few) < 3:
+        few = [float(tick) for tick in MaxNLocator(5).tick_values(bottom, top)]
+        few = [tick for tick in few if bottom <= tick <= top]
+    for tick in few:
+        if all(abs(logit(tick) - logit(other)) >= apart for other in chosen):
+            chosen.append(tick)
+    axes.yaxis.set_major_locator(FixedLocator(sorted(chosen)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.6g}"))
+
+
+def _lines(table: pd.DataFrame, groups: list[str]) -> list[tuple[str, str, list[str]]]:
+    """Write the numbers: of each line its key, its title, and one text a category."""
+    lines = [
+        (
+            f"median_{group}",
+            f"median {MARKS[group]}",
+            [_percent(value) for value in table[f"median_{group}"]],
+        )
+        for group in groups
+    ]
+    if len(groups) == 2:
+        lines.append(("p", "p", [_p_value(value) for value in table["p"]]))
+        effects = [f"{value:+.2f}".replace("-", "−") for value in table["rank_biserial"]]
+        lines.append(("rank_biserial", "r", effects))
+    return lines
+
+
+def _write_numbers(
+    figure: Figure, axes: Axes, lines: list[tuple[str, str, list[str]]], foot: float
+) -> None:
+    """Write a line of numbers for each statistic, each number under its category."""
+    height = float(figure.get_size_inches()[1])
+    place: dict[str, Any] = {"va": "center", "fontsize": SMALL}
+    box = axes.get_position()
+    for k, (key, title, texts) in enumerate(lines):
+        y = (foot + ROW * (len(lines) - k - 0.5) + 0.03) / height
+        figure.text(box.x0 - 0.01, y, title, ha="right", **place)
+        for i, (name, text) in enumerate(zip(COLUMNS, texts, strict=True)):
+            x = box.x0 + box.width * (3 * i + 0.5 + 0.85) / 11.7
+            figure.text(x, y, text, ha="center", gid=f"number/{name}/{key}", **place)
+
+
+def _percent(fraction: float) -> str:
+    """Write a fraction in percent, to three digits."""
+    return f"{100 * fraction:.1f} %" if fraction >= 0.01 else f"{100 * fraction:.2g} %"
+
+
+def _p_value(p: float) -> str:
+    """Write a p value to two digits, tiny ones as a bound."""
+    if p < 1e-4:
+        return "< 0.0001"
+    return f"{p:.2g}" if p < 0.995 else "1"

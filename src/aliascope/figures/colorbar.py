@@ -7,11 +7,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from aliascope.categories import COLUMNS
+from aliascope.figures.layout import COLUMN, MEDIUM, THIN, add_axes, ink_on
 from aliascope.figures.palette import LABELS, palette
 
 
 def colorbar(*, colours: str = "paper") -> Figure:
-    """Draw the colours of the four categories with their names.
+    """Draw the colours of the four categories, with their names in them.
 
     Parameters
     ----------
@@ -21,25 +22,39 @@ def colorbar(*, colours: str = "paper") -> Figure:
     Returns
     -------
     Figure
+        Its rectangles have gids such as ``bar/tangled``.
+
+    Raises
+    ------
+    AliascopeError
+        If the palette is unknown.
 
     Examples
     --------
-    >>> len(colorbar().axes[0].patches)
-    4
+    >>> [text.get_text() for text in colorbar().axes[0].texts]
+    ['no pass', 'non-aliased', 'aliased', 'tangled']
     """
-    figure = Figure(figsize=(3.4, 0.45))
-    draw_bar(figure.add_axes((0.01, 0.05, 0.98, 0.45)), colours, size=8)
+    figure = Figure(figsize=(COLUMN, 0.26))
+    draw_bar(add_axes(figure, 0.02, 0.02, 0.02, 0.02), colours)
     return figure
 
 
-def draw_bar(axes: Axes, colours: str, size: float) -> None:
-    """Draw the bar into axes, the names above it in ``size`` points."""
+def draw_bar(axes: Axes, colours: str) -> None:
+    """Fill axes with the bar."""
     colour = palette(colours)
     for i, name in enumerate(COLUMNS):
         axes.add_patch(
             Rectangle((i, 0), 1, 1, facecolor=colour[name], edgecolor="none", gid=f"bar/{name}")
         )
-        axes.text(i + 0.5, 1.15, LABELS[name], ha="center", va="bottom", fontsize=size)
+        axes.text(
+            i + 0.5,
+            0.46,
+            LABELS[name],
+            ha="center",
+            va="center",
+            fontsize=MEDIUM,
+            color=ink_on(colour[name]),
+        )
     axes.set(xlim=(0, 4), ylim=(0, 1), xticks=[], yticks=[])
     for spine in axes.spines.values():
-        spine.set_linewidth(0.6)
+        spine.set_linewidth(THIN)

@@ -5,25 +5,41 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from aliascope.errors import AliascopeError
+from aliascope.figures.layout import (
+    COLUMN,
+    LINE,
+    MARGIN,
+    MEDIUM,
+    SMALL,
+    add_axes,
+    counted,
+    figure_with_caption,
+    fitted,
+    images,
+    ink_on,
+    mixed_with_white,
+    text_width,
+)
 from aliascope.figures.palette import LABELS, palette
 from aliascope.measurement import Measurement
 
 RING_ORDER = ("non_aliased", "aliased", "tangled", "no_pass")
 """Counter-clockwise from three o'clock, as published."""
 
-SMALLEST_LABELLED = 5.5
-"""Degrees a wedge of the inner ring needs to hold the number of its site."""
+SMALLEST_LABELLED = 6.5
+"""Degrees that a wedge of the inner ring needs for each digit of its site's number."""
 
-SITES_A_COLUMN = 18
+LIST_COLUMNS = 2
 
-RING_WIDTH, LIST_WIDTH = 5.0, 2.2
-"""Inches of the ring, and of each column of the list beside it."""
+RING = 2.7
+"""Inches of height of the ring and its labels."""
+
+HIGHEST, LABEL_HEIGHT = 1.35, 0.29
+"""In radii of the ring: where the labels end, and what the two lines of one take."""
 
 
 def pie(
@@ -74,29 +90,37 @@ def pie(
     names = list(by_site.index)
     shares = by_site[list(RING_ORDER)].to_numpy().T / len(names)  # (category, site)
 
-    columns = math.ceil(len(names) / SITES_A_COLUMN)
-    figure = Figure(figsize=(RING_WIDTH + LIST_WIDTH * columns, 4.6))
-    ring_share = RING_WIDTH / (RING_WIDTH + LIST_WIDTH * columns)
-    axes = figure.add_axes((0.0, 0.0, ring_share, 0.95))
+    rows = math.ceil(len(names) / LIST_COLUMNS)
+    head = 0.2 if title else 0.0
+    caption = (
+        f"Outer ring: mean over {counted(len(names), 'site')} and {images(measurement, accounting)}"
+        "; inner ring: what each site adds."
+    )
+    figure, foot = figure_with_caption(head + RING + LINE * rows + 0.1, caption)
+    below = foot + LINE * rows + 0.1
+    axes = add_axes(figure, 0.0, below, 0.0, head)
     outer = _ring(axes, shares.sum(axis=1), [colour[c] for c in RING_ORDER], radius=1.0)
     shades = [_shade(colour[c], i, len(names)) for c in RING_ORDER for i in range(len(names))]
     inner = _ring(axes, shares.ravel(), shades, radius=0.79)
     for wedge, category in zip(outer, RING_ORDER, strict=True):
         wedge.set_gid(f"outer/{category}")
-        share = (wedge.theta2 - wedge.theta1) / 360
-        _write_outside(axes, wedge, f"{LABELS[category]}\n{100 * share:.1f} %")
+    _write_outside(axes, outer)
     for k, wedge in enumerate(inner):
         category, site = RING_ORDER[k // len(names)], k % len(names)
         wedge.set_gid(f"inner/{category}/{names[site]}")
-        if wedge.theta2 - wedge.theta1 >= SMALLEST_LABELLED:
-            _write_inside(axes, wedge, str(site + 1), shades[k])
-    axes.set(xlim=(-1.55, 1.55), ylim=(-1.4, 1.4), aspect="equal")
+        number = str(site + 1)
+        if wedge.theta2 - wedge.theta1 >= SMALLEST_LABELLED * (len(number) + 0.3):
+            _write_inside(axes, wedge, number, shades[k])
+    axes.set(
+        xlim=(-HIGHEST * COLUMN / RING, HIGHEST * COLUMN / RING),
+        ylim=(-HIGHEST, HIGHEST),
+        aspect="equal",
+    )
     axes.set_axis_off()
-    _list_sites(figure, names, columns)
+    _list_sites(figure, names, rows, foot)
     if title:
-        figure.suptitle(title, x=0.02, ha="left", fontsize=11)
-    if accounting == "published":
-        figure.text(0.02, 0.01, "published accounting", fontsize=8, color="0.35")
+        height = float(figure.get_size_inches()[1])
+        figure.text(MARGIN / COLUMN, 1 - 0.04 / height, title, va="top", fontsize=MEDIUM)
     return figure
 
 
@@ -109,54 +133,78 @@ def _ring(axes: Axes, shares: Any, colours: list[Any], radius: float) -> list[An
         wedgeprops={"width": radius - 0.79 if radius == 1 else 0.31, "edgecolor": "white"},
     )[0]
     for wedge in wedges:
-        wedge.set_linewidth(0.8)
+        wedge.set_linewidth(min(0.8, 40 / len(wedges)))
     return list(wedges)
 
 
 def _shade(colour: str, i: int, n: int) -> tuple[float, float, float]:
     """Mix with white: the first site lightest, the last nearly the full colour."""
-    strength = 0.12 + 0.73 * (i / (n - 1) if n > 1 else 1.0)
-    mixed = 1 - strength * (1 - np.array(to_rgb(colour)))
-    return (float(mixed[0]), float(mixed[1]), float(mixed[2]))
+    return mixed_with_white(colour, 0.12 + 0.73 * (i / (n - 1) if n > 1 else 1.0))
 
 
 def _middle(wedge: Any) -> float:
     return math.radians((wedge.theta1 + wedge.theta2) / 2)
 
 
-def _write_outside(axes: Axes, wedge: Any, text: str) -> None:
-    angle = _middle(wedge)
-    x, y = math.cos(angle), math.sin(angle)
-    side = "left" if x > 0.25 else "right" if x < -0.25 else "center"
-    vertical = "bottom" if y > 0.5 else "top" if y < -0.5 else "center"
-    axes.text(1.07 * x, 1.07 * y, text, ha=side, va=vertical, fontsize=11, linespacing=1.1)
+def _write_outside(axes: Axes, wedges: list[Any]) -> None:
+    """Write each category beside its wedge, those of narrow neighbours one above the other."""
+    for right in (True, False):
+        side = [i for i, wedge in enumerate(wedges) if (math.cos(_middle(wedge)) >= 0) == right]
+        side.sort(key=lambda i: math.sin(_middle(wedges[i])))
+        heights = [_label_height(math.sin(_middle(wedges[i]))) for i in side]
+        for k in range(1, len(side)):
+            heights[k] = max(heights[k], heights[k - 1] + LABEL_HEIGHT)
+        ceiling = HIGHEST - LABEL_HEIGHT / 2
+        for k in reversed(range(len(side))):
+            heights[k] = min(heights[k], ceiling)
+            ceiling = heights[k] - LABEL_HEIGHT
+        for i, y in zip(side, heights, strict=True):
+            share = (wedges[i].theta2 - wedges[i].theta1) / 360
+            nearest = max(abs(y) - LABEL_HEIGHT / 2, 0.0)
+            x = math.sqrt(max(1.05**2 - nearest**2, abs(math.cos(_middle(wedges[i])) ** 2)))
+            axes.text(
+                x if right else -x,
+                y,
+                f"{LABELS[RING_ORDER[i]]}\n{100 * share:.1f} %",
+                ha="left" if right else "right",
+                va="center",
+                fontsize=MEDIUM,
+                linespacing=1.1,
+            )
 
 
-def _write_inside(axes: Axes, wedge: Any, text: str, background: tuple[float, ...]) -> None:
+def _label_height(sine: float) -> float:
+    """Where the middle of a label stands whose wedge points to that height of the unit circle."""
+    away = LABEL_HEIGHT / 2 * min(max((abs(sine) - 0.35) / 0.4, 0.0), 1.0)
+    return math.copysign(1.05 * abs(sine) + away, sine)
+
+
+def _write_inside(
+    axes: Axes, wedge: Any, text: str, background: tuple[float, float, float]
+) -> None:
     angle = _middle(wedge)
-    dark = float(np.dot(background, (0.299, 0.587, 0.114))) < 0.5
     axes.text(
         0.64 * math.cos(angle),
         0.64 * math.sin(angle),
         text,
         ha="center",
         va="center",
-        fontsize=8,
-        color="white" if dark else "black",
+        fontsize=SMALL,
+        color=ink_on(background),
     )
 
 
-def _list_sites(figure: Figure, names: list[str], columns: int) -> None:
-    """Say beside the ring which site each number is."""
-    left = RING_WIDTH / (RING_WIDTH + LIST_WIDTH * columns)
-    for column in range(columns):
-        part = list(enumerate(names, start=1))[
-            column * SITES_A_COLUMN : (column + 1) * SITES_A_COLUMN
-        ]
-        text = "\n".join(f"{i:>2}  {_shortened(name)}" for i, name in part)
-        x = left + column * (1 - left) / columns
-        figure.text(x, 0.5, text, va="center", fontsize=7.5, family="monospace", linespacing=1.35)
-
-
-def _shortened(name: str, longest: int = 27) -> str:
-    return name if len(name) <= longest else "…" + name[-longest + 1 :]
+def _list_sites(figure: Figure, names: list[str], rows: int, foot: float) -> None:
+    """Say below the ring which site each number is."""
+    height = float(figure.get_size_inches()[1])
+    digits = len(str(len(names)))
+    width = COLUMN / LIST_COLUMNS - MARGIN
+    beside = text_width("0" * digits + "  ")
+    short = fitted(names, width - beside - MARGIN)
+    for i, name in enumerate(short):
+        column, row = divmod(i, rows)
+        left = MARGIN + column * width
+        y = (foot + LINE * (rows - row - 1) + 0.09) / height
+        right_edge = (left + text_width("0" * digits)) / COLUMN
+        figure.text(right_edge, y, str(i + 1), ha="right", fontsize=SMALL)
+        figure.text((left + beside) / COLUMN, y, name, fontsize=SMALL)

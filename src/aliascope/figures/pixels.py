@@ -5,14 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from aliascope.categories import COLUMNS
 from aliascope.errors import AliascopeError
 from aliascope.figures.colorbar import draw_bar
+from aliascope.figures.layout import (
+    COLUMN,
+    LONGEST_NAME,
+    MEDIUM,
+    SMALL,
+    add_axes,
+    figure_with_caption,
+    shortened,
+)
 from aliascope.figures.palette import LABELS, palette
-from aliascope.measurement import Measurement
+from aliascope.measurement import Array, Measurement, fractions_of
+
+STRIP = 0.5
+"""Inches of height of the map of a signal with one spatial axis."""
 
 
 def pixels(
@@ -22,11 +35,12 @@ def pixels(
     channel: int = 0,
     *,
     colour_bar: bool = True,
+    accounting: str = "exact",
     colours: str = "paper",
 ) -> Figure:
     """Draw the category map of one sample, site and channel, zero frequency in the centre.
 
-    After the pixel plots of Ribeiro and Schön (2021).
+    The four percentages stand below. After the pixel plots of Ribeiro and Schön (2021).
 
     Parameters
     ----------
@@ -39,14 +53,17 @@ def pixels(
     channel : int
         Channel of the dense signal, counted from 0.
     colour_bar : bool
-        Draw the bar of the four colours below.
+        Name the colours in a bar below.
+    accounting : {"exact", "published"}
+        That of the percentages; see :meth:`Measurement.fractions`.
     colours : {"paper", "colour-blind"}
         Palette.
 
     Returns
     -------
     Figure
-        Its image has the gid ``map`` and holds the categories.
+        Its image has the gid ``map`` and holds the categories; percentages have gids such as
+        ``percentage/tangled``, or without the bar ``percentages``.
 
     Raises
     ------
@@ -60,40 +77,105 @@ def pixels(
     >>> pixels(m, "(root)", sample=0, channel=2).axes[0].images[0].get_array().shape
     (15, 15)
     """
-    maps = measurement.category_map(site, sample)
-    if not 0 <= channel < len(maps):
-        raise AliascopeError(
-            f"channel is {channel}, but site {site} has {len(maps)} channels, counted from 0."
-        )
-    category = np.atleast_2d(maps[channel])
-    if category.ndim > 2:
-        raise AliascopeError(
-            f"Site {site} has {category.ndim} spatial axes, which a plane cannot show; "
-            "choose a site with one or two."
-        )
-    shares = {name: float((category == c).mean()) for c, name in enumerate(COLUMNS)}
-    figure = Figure(figsize=(3.4, 3.4 + 0.75 * colour_bar))
-    bottom = 0.22 if colour_bar else 0.08
-    axes = figure.add_axes((0.02, bottom, 0.96, 0.97 - bottom))
+    category = channel_map(measurement, site, sample, channel)
+    shares = percentages(category, accounting)
     colour = palette(colours)
+    rows, columns = np.atleast_2d(category).shape
+    width = min(1.0, 1.3 * columns / rows) * (COLUMN - 0.1)
+    height = STRIP if category.ndim == 1 else width * rows / columns
+    where = f"{shortened(site, LONGEST_NAME)}, image {sample}, channel {channel}"
+    if measurement.eps is not None:
+        where += f", ε = {measurement.eps:g}"
+    if accounting == "published":
+        where += "; published accounting"
+    below = 0.44 if colour_bar else 0.2
+    figure, foot = figure_with_caption(0.05 + height + below, where)
+    side = (COLUMN - width) / 2
+    axes = add_axes(figure, side, foot + below, side, 0.05)
     axes.imshow(
-        np.fft.fftshift(category),
+        np.fft.fftshift(np.atleast_2d(category)) if category.ndim > 1 else _strip(category),
         cmap=ListedColormap([colour[name] for name in COLUMNS]),
         vmin=-0.5,
         vmax=3.5,
         interpolation="nearest",
-        aspect="auto" if category.shape[0] == 1 else "equal",
+        aspect="auto",
         gid="map",
     )
-    axes.set_axis_off()
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
     if colour_bar:
-        draw_bar(figure.add_axes((0.04, 0.085, 0.92, 0.045)), colours, size=7)
-    words = ", ".join(f"{LABELS[name]} {100 * share:.1f} %" for name, share in shares.items())
-    figure.text(0.5, 0.015, words, ha="center", fontsize=6.2, gid="percentages")
+        top = 0.05 + height + 0.06
+        draw_bar(add_axes(figure, 0.05, foot + below - 0.24, 0.05, top), colours)
+    place: dict[str, Any] = {"ha": "center", "va": "center"}
+    y = (foot + 0.11) / (foot + below + height + 0.05)
+    written = {name: f"{100 * share:.1f} %" for name, share in shares.items()}
+    if colour_bar:
+        for i, share in enumerate(written.values()):
+            x = (0.05 + (i + 0.5) * (COLUMN - 0.1) / 4) / COLUMN
+            figure.text(x, y, share, fontsize=MEDIUM, gid=f"percentage/{COLUMNS[i]}", **place)
+    else:
+        line = ", ".join(f"{LABELS[str(name)]} {share}" for name, share in written.items())
+        figure.text(0.5, y, line, fontsize=SMALL, gid="percentages", **place)
     return figure
 
 
-def most_mixed(maps: np.ndarray[Any, Any]) -> int:
+def channel_map(measurement: Measurement, site: str, sample: int, channel: int) -> Array:
+    """Read the categories of one channel, (M,) or (M_h, M_w), zero frequency first.
+
+    Parameters
+    ----------
+    measurement, site, sample, channel
+        As for :func:`pixels`.
+
+    Returns
+    -------
+    ndarray of uint8
+
+    Raises
+    ------
+    AliascopeError
+        If the site, sample or channel is not there, the maps were not kept, or the site has three
+        spatial axes.
+    """
+    maps = measurement.category_map(site, sample)
+    if maps.ndim > 3:
+        raise AliascopeError(
+            f"Site {site} has {maps.ndim - 1} spatial axes, which a plane cannot show; "
+            "choose a site with one or two."
+        )
+    if not 0 <= channel < len(maps):
+        raise AliascopeError(
+            f"channel is {channel}, but site {site} has {len(maps)}, counted from 0."
+        )
+    return np.asarray(maps[channel])
+
+
+def percentages(category: Array, accounting: str = "exact") -> pd.Series:
+    """Fractions of a map's bins in each category.
+
+    Parameters
+    ----------
+    category : ndarray of uint8
+        Categories.
+    accounting : {"exact", "published"}
+        See :meth:`Measurement.fractions`.
+
+    Returns
+    -------
+    Series
+        In [0, 1], by column name.
+
+    Examples
+    --------
+    >>> percentages(np.array([0, 0, 2, 3])).tolist()
+    [0.5, 0.0, 0.25, 0.25]
+    """
+    counts = np.bincount(category.ravel(), minlength=len(COLUMNS))
+    return pd.Series(fractions_of(counts, accounting), index=COLUMNS)
+
+
+def most_mixed(maps: Array) -> int:
     """Find the channel whose bins are spread most evenly over the four categories.
 
     Parameters
@@ -114,3 +196,8 @@ def most_mixed(maps: np.ndarray[Any, Any]) -> int:
     shares = np.stack([(maps == c).mean(axis=tuple(range(1, maps.ndim))) for c in range(4)])
     logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
     return int(np.argmax(-(shares * logs).sum(axis=0)))
+
+
+def _strip(category: Array) -> Array:
+    """Centre a one-dimensional map and make it a row."""
+    return np.fft.fftshift(category)[None]

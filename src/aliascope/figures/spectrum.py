@@ -2,17 +2,81 @@
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from aliascope.errors import AliascopeError
-from aliascope.measurement import Measurement
+from aliascope.figures.layout import (
+    COLUMN,
+    LONGEST_NAME,
+    MEDIUM,
+    THIN,
+    add_axes,
+    counted,
+    figure_with_caption,
+    shortened,
+)
+from aliascope.measurement import Array, Measurement
 
-FLOOR_DB = -60.0
-"""Lowest level of the colour scale, relative to the largest power."""
+LOWEST_DB = -80.0
+"""Decibels below the largest power at which the scale ends at the latest."""
+
+TICKS = ([-0.5, -0.25, 0.0, 0.25, 0.5], ["−1/2", "−1/4", "0", "1/4", "1/2"])
+
+
+@dataclass(frozen=True)
+class MeanSpectrum:
+    """Mean power of a site's dense signals.
+
+    Attributes
+    ----------
+    power : ndarray, shape (L,) or (L_h, L_w)
+        Squared magnitude of the dense signal's DFT, mean over samples and channels; zero frequency
+        at index L // 2.
+    rate : tuple of int
+        By which the site decimates, per axis.
+    samples, channels : int
+        How many of each.
+    """
+
+    power: Array
+    rate: tuple[int, ...]
+    samples: int
+    channels: int
+
+    def frequencies(self, axis: int) -> Array:
+        """Frequencies along an axis, in cycles per dense sample: [-1/2, 1/2).
+
+        Examples
+        --------
+        >>> MeanSpectrum(np.ones(4), (2,), 1, 1).frequencies(0).tolist()
+        [-0.5, -0.25, 0.0, 0.25]
+        """
+        return np.fft.fftshift(np.fft.fftfreq(self.power.shape[axis]))
+
+    def outside(self) -> float:
+        """Fraction of the power beyond the new Nyquist frequency, which decimation folds.
+
+        Examples
+        --------
+        >>> MeanSpectrum(np.ones(4), (2,), 1, 1).outside()
+        0.5
+        """
+        inside = self.power
+        for axis, rate in enumerate(self.rate):
+            length = self.power.shape[axis]
+            index = np.arange(length) - length // 2
+            bins = length // rate
+            # As the home fold has it: bin M/2 of an even M is the negative frequency.
+            own = (2 * index >= -bins) & (2 * index < bins)
+            inside = inside.take(np.flatnonzero(own), axis=axis)
+        return float(1 - inside.sum() / self.power.sum())
 
 
 def spectrum(measurement: Measurement, site: str) -> Figure:
@@ -28,63 +92,56 @@ def spectrum(measurement: Measurement, site: str) -> Figure:
     Returns
     -------
     Figure
-        Power in dB relative to its largest, frequencies in cycles per dense sample; what lies
-        outside the box (gid ``nyquist``) folds into it when samples are dropped.
+        Power in dB relative to its largest (gid ``spectrum``) over frequency in cycles per dense
+        sample. What lies outside the new Nyquist box (gid ``nyquist``) folds into it when samples
+        are dropped.
 
     Raises
     ------
     AliascopeError
-        If the site is unknown or has three axes, or the folds were not kept.
+        If the site is unknown, has three axes or only zeros, or the folds were not kept.
 
     Examples
     --------
     >>> import torch, aliascope as al
     >>> m = al.measure(torch.nn.AvgPool2d(2), [torch.rand(2, 3, 16, 16)], detail="folds")
-    >>> len(spectrum(m, "(root)").axes)
-    2
+    >>> spectrum(m, "(root)").axes[0].images[0].get_array().shape
+    (30, 30)
     """
-    power, rate = mean_power(measurement, site)
-    level = 10 * np.log10(np.maximum(power / power.max(), 1e-30))
-    figure = Figure(figsize=(3.4, 2.7))
-    axes = figure.add_axes((0.15, 0.15, 0.68, 0.8))
+    mean = mean_spectrum(measurement, site)
+    largest = mean.power.max()
+    if largest == 0:
+        raise AliascopeError(
+            f"Site {site} is zero in every image, so it has no spectrum; choose another site."
+        )
+    level = 10 * np.log10(np.maximum(mean.power / largest, 1e-30))
+    floor = max(LOWEST_DB, 10 * np.floor(level.min() / 10), -300.0)
+    caption = (
+        f"{shortened(site, LONGEST_NAME)}: mean power over {counted(mean.samples, 'image')} and "
+        f"{counted(mean.channels, 'channel')}"
+    )
+    if measurement.eps is not None:
+        caption += f", ε = {measurement.eps:g}"
+    caption += (
+        f". {100 * mean.outside():.1f} % of it lies beyond the new Nyquist frequency "
+        f"({'box' if level.ndim > 1 else 'grey'}) and folds."
+    )
     if level.ndim == 1:
-        frequencies = np.fft.fftshift(np.fft.fftfreq(len(level)))
-        axes.plot(frequencies, level, color="black", lw=0.8, gid="spectrum")
-        axes.axvspan(-0.5 / rate[0], 0.5 / rate[0], color="0.9", gid="nyquist")
-        axes.set_ylabel("power (dB)", fontsize=7)
+        figure, foot = figure_with_caption(2.0, caption)
+        _draw_curve(add_axes(figure, 0.46, foot + 0.34, 0.1, 0.08), mean, level, float(floor))
     else:
-        drawn = axes.imshow(
-            level,
-            extent=(-0.5, 0.5, 0.5, -0.5),
-            vmin=FLOOR_DB,
-            vmax=0,
-            cmap="magma",
-            interpolation="nearest",
-            gid="spectrum",
-        )
-        width, height = 1 / rate[1], 1 / rate[0]
-        axes.add_patch(
-            Rectangle(
-                (-width / 2, -height / 2),
-                width,
-                height,
-                fill=False,
-                ec="white",
-                lw=1,
-                gid="nyquist",
-            )
-        )
-        bar = figure.colorbar(drawn, cax=figure.add_axes((0.85, 0.15, 0.03, 0.8)))
-        bar.set_label("power (dB)", fontsize=7)
-        bar.ax.tick_params(labelsize=6, width=0.6)
-        axes.set_ylabel("vertical frequency", fontsize=7)
-    axes.set_xlabel("frequency (cycles per dense sample)", fontsize=7)
-    axes.tick_params(labelsize=6, width=0.6)
+        side = COLUMN - 0.5 - 0.62
+        figure, foot = figure_with_caption(side + 0.34 + 0.08, caption)
+        axes = add_axes(figure, 0.5, foot + 0.34, 0.62, 0.08)
+        beside = add_axes(figure, COLUMN - 0.56, foot + 0.34, 0.46, 0.08)
+        _draw_plane(figure, axes, beside, mean, level, float(floor))
     return figure
 
 
-def mean_power(measurement: Measurement, site: str) -> tuple[np.ndarray[Any, Any], tuple[int, ...]]:
-    """Mean over samples and channels of the dense power spectrum, zero frequency in the centre.
+def mean_spectrum(measurement: Measurement, site: str) -> MeanSpectrum:
+    """Average the dense power spectrum over samples and channels.
+
+    The dense spectrum is the folds side by side, as they were cut from it.
 
     Parameters
     ----------
@@ -93,30 +150,93 @@ def mean_power(measurement: Measurement, site: str) -> tuple[np.ndarray[Any, Any
 
     Returns
     -------
-    ndarray, tuple of int
-        Power, (L,) or (L_h, L_w), and the rate.
+    MeanSpectrum
+
+    Raises
+    ------
+    AliascopeError
+        If the site is unknown or has three axes, the folds were not kept, or the samples' signals
+        differ in size.
     """
-    total: Any = 0.0
-    shape = None
-    axes = 0
-    for sample in measurement.samples["sample"]:
-        folds = measurement.folds(site, int(sample))
+    samples = measurement.samples_at(site)
+    total: Array | None = None
+    n_channels = 0
+    for sample in samples:
+        folds = measurement.folds(site, sample)
         axes = (folds.ndim - 1) // 2
         if axes > 2:
             raise AliascopeError(
                 f"Site {site} has {axes} spatial axes, which a plane cannot show; "
                 "choose a site with one or two."
             )
-        if shape not in (None, folds.shape):
+        if total is not None and (*total.shape, n_channels) != (*folds.shape[1:], len(folds)):
             raise AliascopeError(
-                f"The images of this run give site {site} signals of different sizes; "
-                "evaluate with one --crop."
+                f"The images of this run give site {site} signals of different sizes, whose "
+                "spectra have no mean; evaluate with one --crop for all."
             )
-        shape = folds.shape
-        total = total + np.square(np.abs(folds)).mean(axis=0)
-    rate = total.shape[:axes]
-    # (r_h, r_w, M_h, M_w) side by side: (r_h, M_h, r_w, M_w) -> (L_h, L_w)
-    order = [axis for i in range(axes) for axis in (i, axes + i)]
-    lengths = [total.shape[i] * total.shape[axes + i] for i in range(axes)]
-    dense = total.transpose(order).reshape(lengths) / len(measurement.samples)
-    return np.fft.fftshift(dense), rate
+        n_channels = len(folds)
+        if total is None:
+            total = np.zeros(folds.shape[1:])
+        for channel in folds:
+            total += np.square(np.abs(channel.astype(np.complex128)))
+    if total is None:
+        raise AliascopeError(f"No image of this run reached site {site}; choose another site.")
+    axes = total.ndim // 2
+    rate, bins = total.shape[:axes], total.shape[axes:]
+    # (r_h, r_w, M_h, M_w) -> (r_h, M_h, r_w, M_w) -> (L_h, L_w)
+    order = list(itertools.chain.from_iterable((i, axes + i) for i in range(axes)))
+    lengths = [r * m for r, m in zip(rate, bins, strict=True)]
+    dense = total.transpose(order).reshape(lengths) / (len(samples) * n_channels)
+    return MeanSpectrum(np.fft.fftshift(dense), rate, len(samples), n_channels)
+
+
+def _draw_curve(axes: Axes, mean: MeanSpectrum, level: Array, floor: float) -> None:
+    nyquist = 0.5 / mean.rate[0]
+    axes.axvspan(-nyquist, nyquist, color="0.88", lw=0, gid="nyquist")
+    axes.plot(mean.frequencies(0), level, color="black", lw=0.9, gid="spectrum")
+    axes.set(xlim=(-0.5, 0.5), ylim=(min(floor, -10.0), 3))
+    axes.set_xticks(*TICKS)
+    axes.set_xlabel("cycles per dense sample", fontsize=MEDIUM, labelpad=1.5)
+    axes.set_ylabel("power (dB)", fontsize=MEDIUM, labelpad=1.5)
+
+
+def _draw_plane(
+    figure: Figure, axes: Axes, beside: Axes, mean: MeanSpectrum, level: Array, floor: float
+) -> None:
+    (top, bottom), (left, right) = (_edges(length) for length in level.shape)
+    drawn = axes.imshow(
+        level,
+        extent=(left, right, bottom, top),
+        vmin=min(floor, -10.0),
+        vmax=0,
+        cmap="magma",
+        interpolation="nearest",
+        aspect="auto",
+        gid="spectrum",
+    )
+    height, width = (1 / rate for rate in mean.rate)
+    axes.add_patch(
+        Rectangle(
+            (-width / 2, -height / 2),
+            width,
+            height,
+            fill=False,
+            edgecolor="white",
+            lw=1.0,
+            path_effects=[withStroke(linewidth=2.0, foreground="black")],
+            gid="nyquist",
+        )
+    )
+    axes.set_xticks(*TICKS)
+    axes.set_yticks(*TICKS)
+    axes.set(xlim=(-0.5, 0.5), ylim=(0.5, -0.5), facecolor="black")
+    axes.set_xlabel("cycles per dense sample", fontsize=MEDIUM, labelpad=1.5)
+    axes.set_ylabel("cycles per dense sample", fontsize=MEDIUM, labelpad=1.5)
+    bar = figure.colorbar(drawn, cax=beside)
+    bar.set_label("power (dB)", fontsize=MEDIUM, labelpad=1.5)
+    bar.outline.set_linewidth(THIN)
+
+
+def _edges(length: int) -> tuple[float, float]:
+    """Outer edges of the first and last bin, in cycles per sample."""
+    return (-(length // 2) - 0.5) / length, (length - length // 2 - 0.5) / length
