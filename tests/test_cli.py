@@ -369,3 +369,10 @@ def test_a_terminal_without_bars_gets_question_marks(here):
         command("show", "run"), capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}
     )
     assert done.returncode == 0 and b"2?2" in done.stdout
+
+
+@pytest.mark.parametrize("written", [["0", "0.01"], ["0,0.01"], ["0 0.01"]])
+def test_epsilons_may_be_written_with_spaces_or_commas(here, capsys, written):
+    arguments = ["--attack", "fgsm", "--eps", *written, "-o", "run"]
+    assert run("evaluate", *NET, "-d", "photos", *arguments) == 0
+    assert aliascope.load("run").epsilons == [0.0, 0.01]

@@ -502,6 +502,26 @@ def _file_name(text: str) -> str:
     return kept.strip("-.") or "run"
 
 
+def _joined_epsilons(words: list[str]) -> list[str]:
+    """Let ``--eps 0 0.001 0.01`` be written with spaces, which typer's options cannot take."""
+    joined: list[str] = []
+    for word in words:
+        numbers = joined[-1].split(",") if len(joined) > 1 and joined[-2] == "--eps" else []
+        if numbers and all(map(_is_number, [*numbers, word])):
+            joined[-1] += f",{word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _printable(text: str) -> str:
     """Escape what would steer the terminal or break the line, as names of files may."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -531,7 +551,8 @@ def main(args: list[str] | None = None) -> None:
             stream.reconfigure(errors="replace")  # not every encoding has × and █
     command: Any = typer.main.get_command(app)
     try:
-        code = command.main(args=args, prog_name="aliascope", standalone_mode=False)
+        words = _joined_epsilons(sys.argv[1:] if args is None else args)
+        code = command.main(args=words, prog_name="aliascope", standalone_mode=False)
     except AliascopeError as error:
         _refuse(str(error))
     except KeyboardInterrupt:
