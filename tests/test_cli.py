@@ -132,7 +132,13 @@ def test_a_refusal_from_the_shell_is_one_sentence_and_code_2(here):
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(here):
     arguments = ["evaluate", "-m", "cli_factories:slow", "--resize", "26", "--crop", "24"]
     arguments += ["-d", "photos", "-o", "run", "-b", "1", "--workers", "0"]
-    process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
+    # Shells start background jobs with Ctrl-C ignored, which a child would inherit.
+    process = subprocess.Popen(
+        command(*arguments),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     for _ in range(3000):
         if Path("run/parts/000001").is_dir():
             break
