@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     Task,
     TaskID,
@@ -27,6 +26,7 @@ from rich.text import Text
 from aliascope.errors import AliascopeError
 from aliascope.imagenet_commands import imagenet_app
 from aliascope.plots import plot_app
+from aliascope.progress import INTERRUPTED, BarOrLines
 from aliascope.report_command import report
 
 if TYPE_CHECKING:
@@ -39,12 +39,6 @@ WIDE = 112
 
 WIDTH_OF_FILES = 160
 """Columns of output that is no terminal."""
-
-SECONDS_BETWEEN_LINES = 30.0
-"""How often progress is said where there is no terminal for a bar."""
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 app = typer.Typer(
     name="aliascope",
@@ -360,11 +354,10 @@ class _Rate(ProgressColumn):
         return Text(f"{done / task.elapsed:.1f} images/s" if done and task.elapsed else "")
 
 
-class _ImagesProgress(Progress):
+class _ImagesProgress(BarOrLines):
     """Progress bar with rate and time left; on no terminal a line every half minute instead."""
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
         super().__init__(
             TextColumn("measuring"),
             BarColumn(),
@@ -373,12 +366,9 @@ class _ImagesProgress(Progress):
             _Rate(),
             TimeRemainingColumn(),
             TextColumn("left"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
         )
         self.done = self.first = 0
-        self._began = self._said = time.monotonic()
+        self._began = time.monotonic()
         self._bar: TaskID | None = None
 
     def report(self, done: int, total: int) -> None:
@@ -389,14 +379,11 @@ class _ImagesProgress(Progress):
         self.done = done
         self.update(self._bar, completed=done)
         now = time.monotonic()
-        if self.disable and now - self._said > SECONDS_BETWEEN_LINES and done > self.first:
-            self._said = now
+        if self.line_is_due(now) and done > self.first:
             rate = (done - self.first) / (now - self._began)
             left = (total - done) / rate
-            print(
-                f"{done} of {total} images, {rate:.1f} images/s, {left / 60:.0f} min left",
-                file=sys.stderr,
-                flush=True,
+            self.say(
+                now, f"{done} of {total} images, {rate:.1f} images/s, {left / 60:.0f} min left"
             )
 
 

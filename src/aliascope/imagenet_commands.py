@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
-    Progress,
     ProgressColumn,
     Task,
     TaskID,
@@ -23,15 +21,10 @@ from rich.progress import (
 from rich.text import Text
 
 from aliascope.errors import AliascopeError
+from aliascope.progress import INTERRUPTED, BarOrLines
 
 if TYPE_CHECKING:
     from aliascope.data.imagenet import FolderCheck, Step
-
-SECONDS_BETWEEN_LINES = 30.0
-"""How often progress is said where there is no terminal for a bar."""
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 imagenet_app = typer.Typer(
     help="Prepare ImageNet's validation images (ask image-net.org for permission and the files).",
@@ -161,11 +154,10 @@ def _rate(step: str, speed: float) -> str:
     return f"{speed:,.0f} images/s" if step == "checking" else f"{decimal(int(speed))}/s"
 
 
-class _StepProgress(Progress):
+class _StepProgress(BarOrLines):
     """A bar per step with rate and time left; on no terminal a line every half minute instead."""
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
         super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -173,13 +165,10 @@ class _StepProgress(Progress):
             _Rate(),
             TimeRemainingColumn(),
             TextColumn("left"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
         )
         self._step: Step | None = None
         self._bar: TaskID | None = None
-        self._began = self._said = time.monotonic()
+        self._began = time.monotonic()
 
     def report(self, step: Step, done: int, total: int) -> None:
         """Say how much of a step is done, of how much."""
@@ -191,12 +180,8 @@ class _StepProgress(Progress):
             self._bar = self.add_task(step, total=total)
         assert self._bar is not None
         self.update(self._bar, completed=done)
-        if self.disable and now - self._said > SECONDS_BETWEEN_LINES and done:
-            self._said = now
+        if self.line_is_due(now) and done:
             speed = done / max(now - self._began, 1e-9)
-            print(
-                f"{step}: {done / total:.0%}, {_rate(step, speed)}, "
-                f"{(total - done) / speed / 60:.0f} min left",
-                file=sys.stderr,
-                flush=True,
-            )
+            minutes = (total - done) / speed / 60
+            said = f"{step}: {done / total:.0%}, {_rate(step, speed)}, {minutes:.0f} min left"
+            self.say(now, said)
