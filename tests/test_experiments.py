@@ -86,9 +86,38 @@ def test_pie_and_box_plots(place):
     done = run(place, "pie_and_box_plots.sh", "val", MAX_SAMPLES="5")
     assert done.returncode == 0, done.stderr
     made = {"pie-imagenet-net.png", "correct-vs-incorrect.png", "correct-vs-incorrect.csv"}
-    assert made <= images(place)
-    assert "OSCILLATION_RUN" in done.stdout
-    assert len(al.load(place / "scripts" / "runs" / "net-val-5" / "clean").samples) == 5
+    assert made | {"pie-classif-oscil.png"} <= images(place)
+    runs = place / "scripts" / "runs"
+    assert len(al.load(runs / "net-val-5" / "clean").samples) == 5
+    oscillations = al.load(runs / "oscillations-5")
+    assert len(oscillations.samples) == 5 and len(oscillations.sites) == 4
+
+
+def test_classifying_oscillations_and_that_a_second_call_trains_nothing_again(place):
+    arguments = (
+        "classifying_oscillations_performance.sh",
+        *[
+            "--networks",
+            "fc-1h-58",
+            "--noise",
+            "1",
+            "--epochs",
+            "1",
+            "--frequencies",
+            "2",
+            "--train-images",
+            "64",
+        ],
+        *["--validation-images", "64"],
+    )
+    done = run(place, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert {"toy_example_acc.png", "oscil_1.png", "oscil_4.png", "oscil_pairs.png"} <= images(place)
+    assert "fc-1h-58" in done.stdout
+    weights = place / "scripts" / "runs" / "oscillations" / "runs" / "fc-1h-58-A1-seed0"
+    before = (weights / "best.safetensors").stat().st_mtime_ns
+    assert run(place, *arguments).returncode == 0
+    assert (weights / "best.safetensors").stat().st_mtime_ns == before
 
 
 def test_adversarial_examples_and_that_a_second_call_measures_nothing_again(place):

@@ -25,6 +25,7 @@ from rich.text import Text
 
 from aliascope.errors import AliascopeError
 from aliascope.imagenet_commands import imagenet_app
+from aliascope.oscillation_commands import oscillations_app
 from aliascope.plots import plot_app
 from aliascope.progress import INTERRUPTED, BarOrLines
 from aliascope.report_command import report
@@ -51,6 +52,7 @@ app = typer.Typer(
 )
 app.add_typer(plot_app, name="plot")
 app.add_typer(imagenet_app, name="imagenet")
+app.add_typer(oscillations_app, name="oscillations")
 app.command(name="report")(report)
 
 ModelName = Annotated[
@@ -59,8 +61,9 @@ ModelName = Annotated[
         "--model",
         "-m",
         metavar="NAME",
-        help="torchvision:NAME, timm:NAME, efficientnet_lite0, or MODULE:FUNCTION for a function "
-        "that returns your own network.",
+        help="torchvision:NAME, timm:NAME, efficientnet_lite0, oscillations (a network that comes "
+        "with Aliascope) or oscillations:RUN (a training of yours), or MODULE:FUNCTION for a "
+        "function that returns your own network.",
     ),
 ]
 Weights = Annotated[
@@ -137,9 +140,10 @@ def evaluate(
         typer.Option(
             "--data",
             "-d",
-            metavar="samples|FOLDER",
-            help="20 photographs that come with a package, or a folder: of class folders named by "
-            "WordNet id or class index, or of images without labels.",
+            metavar="samples|oscillations[:A]|FOLDER",
+            help="20 photographs that come with a package; 10,000 images of oscillations; or a "
+            "folder: of class folders named by WordNet id or class index, or of images without "
+            "labels.",
         ),
     ],
     output: Annotated[
@@ -315,7 +319,7 @@ def _evaluate(
     found = probe(loaded, device, None if preprocessing.crop else first_size(data, preprocessing))
     if not any(site.supported for site in found.sites):
         raise AliascopeError(no_sites(loaded.name, found.sites))
-    images = open_data(data, preprocessing, num_classes=found.classes)
+    images = open_data(data, preprocessing, num_classes=found.classes, seed=options.seed)
     console.print(
         f"{loaded.name} (weights {loaded.weights}) on {data}, {device}\n"
         f"images: {preprocessing.describe()}",

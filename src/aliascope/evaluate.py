@@ -13,17 +13,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from aliascope import __version__
 from aliascope.attacks import vanishing_gradients
 from aliascope.data import Batch as ImageBatch
-from aliascope.data import ImageSet, collate
+from aliascope.data import Images as ImageSource
+from aliascope.data import collate
 from aliascope.errors import AliascopeError
 from aliascope.measurement import Measurement
 from aliascope.models import LoadedModel
@@ -154,7 +155,7 @@ Progress = Callable[[int, int], None]
 
 def evaluate(
     loaded: LoadedModel,
-    images: ImageSet,
+    images: ImageSource,
     folder: str | os.PathLike[str],
     options: Options | None = None,
     *,
@@ -169,7 +170,7 @@ def evaluate(
     ----------
     loaded : LoadedModel
         From :func:`aliascope.models.load_model`.
-    images : ImageSet
+    images : ImageSet or like it
         From :func:`aliascope.data.open_data`, with the model's preprocessing.
     folder : path
         The run directory: missing or empty, or with ``resume`` one of the same run.
@@ -228,7 +229,7 @@ def evaluate(
     return Measurement(store)
 
 
-def _chosen(images: ImageSet, options: Options) -> range:
+def _chosen(images: ImageSource, options: Options) -> range:
     if options.start >= len(images):
         raise AliascopeError(
             f"start is {options.start}, but {images.name} holds {len(images)} images, "
@@ -284,7 +285,7 @@ def _check_same(store: Store, before: dict[str, Any], now: dict[str, Any]) -> No
 
 
 def _description(
-    loaded: LoadedModel, images: ImageSet, chosen: range, options: Options, device: str
+    loaded: LoadedModel, images: ImageSource, chosen: range, options: Options, device: str
 ) -> dict[str, Any]:
     """Describe the run: everything needed to repeat it."""
     names = "\n".join(images.names[i] for i in chosen)
@@ -302,6 +303,7 @@ def _description(
             "images": len(chosen),
             "labelled": images.labels is not None,
             "names_sha256": hashlib.sha256(names.encode()).hexdigest(),
+            **images.details,
         },
         "options": options.described(),
         "detail": options.detail,
@@ -335,7 +337,7 @@ def _outcome(measurement: Measurement) -> dict[str, Any]:
 
 def _run_batches(
     loaded: LoadedModel,
-    images: ImageSet,
+    images: ImageSource,
     chosen: range,
     options: Options,
     store: Store,
@@ -366,7 +368,7 @@ def _run_batches(
         return
     model = on_device(loaded, device)
     loader: DataLoader[Any] = DataLoader(
-        images,
+        cast("Dataset[Any]", images),
         batch_sampler=[batches[k] for k in missing],
         num_workers=min(workers, len(missing)) if len(missing) > 1 else 0,
         collate_fn=collate,

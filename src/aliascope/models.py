@@ -52,8 +52,8 @@ from aliascope.weights import (
 __all__ = ["IMAGENET_PREPROCESSING", "LoadedModel", "Normalized", "Preprocessing", "load_model"]
 
 NAMES = (
-    "torchvision:NAME, timm:NAME, efficientnet_lite0 or, for a function that returns your own "
-    "network, MODULE:FUNCTION"
+    "torchvision:NAME, timm:NAME, efficientnet_lite0, oscillations, oscillations:RUN or, for a "
+    "function that returns your own network, MODULE:FUNCTION"
 )
 """How the name of a model is written."""
 
@@ -109,9 +109,11 @@ def load_model(
     ----------
     name : str
         ``torchvision:NAME``; ``timm:NAME``, with or without a tag; ``efficientnet_lite0``, whose
-        weights come with a package; or ``MODULE:FUNCTION``, a function called without arguments
-        that returns the network, in a module that may lie in the current directory. A timm recipe
-        that would squash or pad the picture is replaced by the centre crop.
+        weights come with a package; ``oscillations``, whose weights come with Aliascope, or
+        ``oscillations:RUN``, those of a training of one's own; or ``MODULE:FUNCTION``, a function
+        called without arguments that returns the network, in a module that may lie in the current
+        directory. A timm recipe that would squash or pad the picture is replaced by the centre
+        crop.
     weights : str, default "default"
         ``"default"``: the published ones, downloaded where they are not yet cached. ``"none"``:
         random ones. A name of torchvision's, such as ``IMAGENET1K_V1``. Or a file: safetensors, or
@@ -188,6 +190,8 @@ def _source_of(name: str) -> Callable[[str, str], _Plan]:
         return _plan_timm
     if name == "efficientnet_lite0":
         return _plan_efficientnet_lite0
+    if name.partition(":")[0] == "oscillations":
+        return _plan_oscillations
     if re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*", name):
         return partial(_plan_factory, _import_factory(name))
     _refuse_name(name)
@@ -306,6 +310,26 @@ def _plan_efficientnet_lite0(name: str, weights: str) -> _Plan:
     return _Plan(recipe, packaged.name if weights == "default" else weights, load)
 
 
+def _plan_oscillations(name: str, weights: str) -> _Plan:
+    from aliascope.oscillations.evaluation import OscillationPixels, trained_folder
+
+    # Of a training that has not ended the weights so far can be asked for by their file.
+    folder = trained_folder(name, ended=weights == "default")
+    recipe = folder.recipe()
+    pixels = OscillationPixels.of(recipe.noise, recipe.frequencies)
+    plain = partial(recipe.member.build, classes=recipe.frequencies**2)
+    if weights == "none":
+        return _Plan(pixels, "none", plain)
+    file = folder.best if weights == "default" else weights_file(name, weights)
+
+    def load() -> nn.Module:
+        network = plain()
+        load_file(name, network, file)
+        return network
+
+    return _Plan(pixels, file.name if weights == "default" else weights, load)
+
+
 def _plan_factory(factory: Callable[[], Any], name: str, weights: str) -> _Plan:
     file = None if weights in ("default", "none") else weights_file(name, weights)
     network = _call_factory(factory, name)
@@ -411,7 +435,7 @@ def _close_names(name: str) -> list[str]:
     if source != "timm":
         known += [f"torchvision:{each}" for each in models.list_models()]
     if source != "torchvision":
-        known.append("efficientnet_lite0")
+        known += ["efficientnet_lite0", "oscillations"]
         with contextlib.suppress(ImportError):
             import timm
 

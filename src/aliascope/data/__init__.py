@@ -2,6 +2,7 @@
 
 from aliascope.data.images import (
     Batch,
+    Images,
     ImageSet,
     Item,
     collate,
@@ -14,6 +15,7 @@ from aliascope.data.samples import sample_files
 __all__ = [
     "Batch",
     "ImageSet",
+    "Images",
     "Item",
     "collate",
     "first_size",

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
@@ -61,6 +62,25 @@ class Batch:
     """Index, name and reason of each image that could not be read."""
 
 
+class Images(Protocol):  # of a Dataset, which is no protocol and cannot be named here
+    """A set of images that can be evaluated on: an `ImageSet`, or one that makes its images."""
+
+    name: str
+    """What it is called in results."""
+    names: list[str]
+    """What a run remembers each image by."""
+    labels: list[int] | None
+    """Their classes, where they are known."""
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What a run records of the set besides."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Item: ...
+
+
 class ImageSet(Dataset[Item]):
     """Images on disk, read when asked for; one that cannot be read never raises.
 
@@ -105,6 +125,11 @@ class ImageSet(Dataset[Item]):
         self.names = [name.encode(errors="backslashreplace").decode() for name in names]
         self.labels = None if labels is None else list(labels)
         self.transform = transform
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """Nothing more than name and names."""
+        return {}
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -210,13 +235,16 @@ def open_data(
     transform: Callable[[Image.Image], Tensor],
     *,
     num_classes: int | None = None,
-) -> ImageSet:
-    """Open the samples or a folder of images.
+    seed: int = 0,
+) -> Images:
+    """Open the samples, the oscillations or a folder of images.
 
     Parameters
     ----------
     spec : str
-        ``"samples"``, or a folder (``./samples`` if it is called that). Its class folders may be
+        ``"samples"``; ``"oscillations"`` or ``"oscillations:A"`` (see
+        `aliascope.oscillations.evaluation.open_oscillations`); or a folder (``./samples`` if it is
+        called that). Its class folders may be
         named by WordNet id (any of ILSVRC2012's, not necessarily all), by the class's index, or,
         where there is one for each of the model's classes, anyhow: then they count in sorted order.
         Images directly in the folder are unlabelled.
@@ -225,10 +253,12 @@ def open_data(
         `aliascope.preprocessing.Preprocessing`.
     num_classes : int, optional
         How many classes the model tells apart, where that is known.
+    seed : int, default 0
+        Of images that are made.
 
     Returns
     -------
-    ImageSet
+    ImageSet or like it
         In the order of the class folders' names, then of the files' names.
 
     Raises
@@ -244,6 +274,17 @@ def open_data(
     >>> len(images), images[3].name, images[3].label, images[3].image.shape
     (20, 'imagenet_03_990.jpg', 990, torch.Size([3, 224, 224]))
     """
+    if _are_oscillations(spec):
+        from aliascope.oscillations.evaluation import open_oscillations
+
+        made = open_oscillations(spec, transform, seed=seed)
+        classes = made.details["frequencies"] ** 2
+        if num_classes not in (None, classes):
+            raise AliascopeError(
+                f"Images of oscillations have {classes} classes, but the model has {num_classes}: "
+                "pass a model of theirs, such as oscillations."
+            )
+        return made
     if spec == "samples":
         _check_imagenet("The samples", num_classes)
         samples = sample_files()
@@ -298,12 +339,19 @@ def first_size(spec: str, transform: Callable[[Image.Image], Tensor]) -> tuple[i
     >>> first_size("samples", IMAGENET_PREPROCESSING)
     (224, 224)
     """
+    if _are_oscillations(spec):
+        made = open_data(spec, transform)[0].image
+        return None if made is None else (made.shape[-2], made.shape[-1])
     samples = sample_files() if spec == "samples" else []
     for file in [path for path, _ in samples] or _images_under(_folder(spec)):
         image = ImageSet(spec, [file], [file.name], None, transform)[0].image
         if image is not None:
             return image.shape[1], image.shape[2]
     return None
+
+
+def _are_oscillations(spec: str) -> bool:
+    return spec.partition(":")[0] == "oscillations"
 
 
 def _folder(spec: str) -> Path:

@@ -1,4 +1,4 @@
-"""Figures of a measurement, one file each; every function returns a matplotlib Figure.
+"""Figures, most of a measurement, one file each; every function returns a matplotlib Figure.
 
 Each is one column wide (3.4 inches), with text that can be read at that size.
 """
@@ -18,6 +18,8 @@ from aliascope.figures.adversarial import adversarial
 from aliascope.figures.bars import channels, sites
 from aliascope.figures.boxes import boxes
 from aliascope.figures.colorbar import colorbar
+from aliascope.figures.oscillation_accuracy import oscillation_accuracy
+from aliascope.figures.oscillations import oscillations
 from aliascope.figures.pie import pie
 from aliascope.figures.pixels import pixels
 from aliascope.figures.spectrum import spectrum
@@ -27,6 +29,8 @@ __all__ = [
     "boxes",
     "channels",
     "colorbar",
+    "oscillation_accuracy",
+    "oscillations",
     "pie",
     "pixels",
     "save",

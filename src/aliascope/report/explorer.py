@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL.Image import Image
 
 from aliascope.categories import COLUMNS, Category
 from aliascope.figures.palette import palette
@@ -23,6 +24,9 @@ SPREAD = (0.5, 1.0, 0.0, 0.75, 0.25, 0.9)
 
 BUDGET = 14_000_000
 """Bytes of the page that pictures may take, so that all of it stays below 15 MB."""
+
+LARGEST_OSCILLATION = 1024
+"""Side in pixels of the largest oscillation that is made again."""
 
 Array = np.ndarray[Any, Any]
 
@@ -270,6 +274,10 @@ def _image(measurement: Measurement, sample: dict[Any, Any]) -> Block | None:
     if kept is not None:
         picture = pictures.pixels_picture(kept)
         caption = "as the network saw it"
+    elif (made := _oscillation(measurement, int(sample["sample"]))) is not None:
+        picture, caption = made, "made again, as the network saw it"
+        if measurement.eps:
+            caption = "made again, before the attack"
     else:
         path = _file(measurement, sample.get("name"))
         if path is None:
@@ -284,6 +292,32 @@ def _image(measurement: Measurement, sample: dict[Any, Any]) -> Block | None:
             caption += ", before the attack"
     width, height = picture.size
     return {"url": pictures.photograph(picture), "size": [width, height], "caption": caption}
+
+
+def _oscillation(measurement: Measurement, index: int) -> Image | None:
+    """Make an image of oscillations again, where the run measured such."""
+    data = measurement.run.get("data") or {}
+    if data.get("name") != "oscillations":
+        return None
+    import torch
+
+    from aliascope.oscillations.images import Oscillations
+
+    recipe = (measurement.run.get("model") or {}).get("preprocessing") or {}
+    try:
+        if not 0 < data["size"] <= LARGEST_OSCILLATION:
+            return None
+        images = Oscillations(
+            noise=data["noise"],
+            seed=data["seed"],
+            frequencies=data["frequencies"],
+            size=data["size"],
+        )
+        pixels = images.batch(torch.tensor([index]))[0][0]
+        pixels = pixels * recipe["std"][0] + recipe["mean"][0]
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError):  # of a run.json by hand
+        return None
+    return pictures.pixels_picture(pixels.numpy())
 
 
 def _file(measurement: Measurement, name: Any) -> Path | None:
