@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from aliascope.errors import AliascopeError
@@ -176,7 +176,10 @@ class TrainingFolder:
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, value in tensors.items()
         }
-        self._replace(path, lambda draft: save_file(plain, draft, metadata=metadata))
+        content = save(
+            plain, metadata=metadata
+        )  # not save_file, whose files only the owner may read
+        self._replace(path, lambda draft: draft.write_bytes(content))
 
     def _replace(self, path: Path, write: Callable[[Path], Any]) -> None:
         draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
