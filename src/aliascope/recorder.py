@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from aliascope.categories import COLUMNS, Category
-from aliascope.engines import NOT_FINITE, count_categories
+from aliascope.engines import NOT_FINITE, check_engine, count_categories
 from aliascope.errors import AliascopeError
 from aliascope.sites import Site
 from aliascope.spectrum import Criterion, classify_folds, folds, peak_exponents
@@ -34,6 +34,8 @@ class Recorder:
         Threshold, reference level, grid and fold scale.
     detail : {"site", "channel", "pixel", "folds"}
         What is kept.
+    engine, workspace
+        See :func:`aliascope.engines.count_categories`.
 
     Examples
     --------
@@ -41,9 +43,19 @@ class Recorder:
     False
     """
 
-    def __init__(self, criterion: Criterion, detail: str) -> None:
+    def __init__(
+        self,
+        criterion: Criterion,
+        detail: str,
+        *,
+        engine: str = "auto",
+        workspace: int | None = None,
+    ) -> None:
+        check_engine(engine, workspace)
         self.criterion = criterion
         self.detail = detail
+        self._engine, self._workspace = engine, workspace
+        self._parts: Tensor | None = None
         self._n: int | None = None
         self._writer: PartWriter | None = None
         self._sites: list[Site] = []
@@ -74,18 +86,33 @@ class Recorder:
     @torch.no_grad()
     def __call__(self, site: Site, dense: Tensor) -> None:
         """Count one site's dense signal, (N * k, C, *size)."""
-        assert self._writer is not None
         dense = dense.detach()
-        if self._n is None:
-            self._n = len(dense)
-        if self._n == 0 or len(dense) % self._n:
-            site.supported = False
-            site.reason = f"its batch of {len(dense)} does not divide into {self._n} samples"
+        if not self._divides(site, len(dense)):
             return
         if self.detail in ("pixel", "folds"):
             counts = self._count_and_keep(site, dense)
         else:
-            counts = count_categories(dense, site.rate, self.criterion)
+            counts = self._count(site, dense)
+        self._take(site, counts)
+
+    def _divides(self, site: Site, rows: int) -> bool:
+        assert self._writer is not None
+        if self._n is None:
+            self._n = rows
+        if self._n == 0 or rows % self._n:
+            site.supported = False
+            site.reason = f"its batch of {rows} does not divide into {self._n} samples"
+            return False
+        return True
+
+    def _count(self, site: Site, dense: Tensor) -> Tensor:
+        return count_categories(
+            dense, site.rate, self.criterion, engine=self._engine, workspace=self._workspace
+        )
+
+    def _take(self, site: Site, counts: Tensor) -> None:
+        """Keep the counts of a whole dense signal, (N * k, C, 4)."""
+        assert self._n is not None
         # A sample seen through k windows or frames counts as one, with k times as many bins.
         counts = counts.view(self._n, -1, *counts.shape[1:])
         not_finite = (counts == NOT_FINITE).any(dim=1)
@@ -95,6 +122,32 @@ class Recorder:
             counts = counts.sum(dim=1).masked_fill_(not_finite, NOT_FINITE)
         self._sites.append(site)
         self._counts.append(counts)
+
+    # -- dense signals that come part by part --------------------------------------------------
+
+    @property
+    def takes_parts(self) -> bool:
+        """Whether parts are enough: for counts they are, for maps of the bins they are not."""
+        return self.detail not in ("pixel", "folds")
+
+    def begin_parts(self, site: Site, shape: tuple[int, ...]) -> None:
+        """Expect the parts of a dense signal of this shape, (N * k, C, *size)."""
+        self._parts = None
+        if self._divides(site, shape[0]):
+            self._parts = torch.empty((*shape[:2], 4), dtype=torch.int64)
+
+    @torch.no_grad()
+    def add_part(self, site: Site, dense: Tensor, samples: slice, channels: slice) -> None:
+        """Count a part."""
+        if self._parts is not None:
+            self._parts = self._parts.to(dense.device)
+            self._parts[samples, channels] = self._count(site, dense.detach())
+
+    def end_parts(self, site: Site) -> None:
+        """Keep the counts of all parts."""
+        if self._parts is not None:
+            self._take(site, self._parts)
+        self._parts = None
 
     def _count_and_keep(self, site: Site, dense: Tensor) -> Tensor:
         """Classify every bin, sample by sample, and write the categories (and folds) at once."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from aliascope.engines import check_engine, workspace_of
 from aliascope.errors import AliascopeError
 from aliascope.measurement import Measurement
 from aliascope.recorder import DETAILS, Recorder
@@ -47,6 +48,12 @@ class Scope:
         Called in order at each site, before the measurement.
     store : Store, optional
         Run directory to write to; a temporary one by default, kept as long as the measurement is.
+    engine : {"auto", "torch", "numba"}
+        What counts; see :func:`aliascope.engines.count_categories`.
+    workspace : int, optional
+        Bytes that measuring may take beside the network's own: large dense signals are made and
+        measured part by part. 256 MB on a CPU and 1 GB on a GPU by default. Handlers of one's own
+        get whole signals, whatever their size.
 
     Raises
     ------
@@ -74,17 +81,25 @@ class Scope:
         fold_scale: str = "unit",
         handlers: Sequence[Handler] = (),
         store: Store | None = None,
+        engine: str = "auto",
+        workspace: int | None = None,
     ) -> None:
         if detail is not None and detail not in DETAILS:
             raise AliascopeError(f"detail is {detail!r}, but it must be one of {DETAILS}.")
         self.criterion = Criterion(threshold_db, reference, grid, fold_scale)
         self.model = original_module(model)
         self.detail = detail
-        self._recorder = Recorder(self.criterion, detail) if detail else None
+        check_engine(engine, workspace)
+        self._recorder = (
+            Recorder(self.criterion, detail, engine=engine, workspace=workspace) if detail else None
+        )
+        self._workspace = workspace
         self._tracker = ModuleTracker(
             self.model, self._begin_pass, self._end_pass, again=lambda: self._seam
         )
-        self._seam = Seam(lambda: self._tracker.path, [*handlers, self._measure])
+        # One's own handlers are promised whole dense signals.
+        by_parts = None if handlers else _MeasuredParts(self._recording, workspace)
+        self._seam = Seam(lambda: self._tracker.path, [*handlers, self._measure], by_parts)
         self._store = store
         self._exit = contextlib.ExitStack()
         self._batch: Batch | None = None
@@ -240,10 +255,16 @@ class Scope:
 
     # -- measuring ---------------------------------------------------------------------------
 
+    def _recording(self) -> Recorder | None:
+        """Give the recorder, where it is to record now."""
+        recorder = self._recorder
+        return recorder if recorder is not None and recorder.open and not in_backward() else None
+
     def _measure(self, site: Site, dense: Tensor) -> None:
         """Count; the last handler, so that it sees what is really decimated."""
-        if self._recorder is not None and self._recorder.open and not in_backward():
-            self._recorder(site, dense)
+        recorder = self._recording()
+        if recorder is not None:
+            recorder(site, dense)
 
     def _open_store(self) -> Store:
         if self._store is None:
@@ -277,6 +298,38 @@ class Scope:
         self._recorder.commit(samples, unsupported, batch.unreadable, batch.arrays, batch.eps)
         self._samples_seen += len(samples)
         self._parts_written += 1
+
+
+class _MeasuredParts:
+    """Measures dense signals that come part by part; without a recorder they are only opened."""
+
+    def __init__(
+        self, recording: Callable[[], Recorder | None], workspace: int | None = None
+    ) -> None:
+        self._recording, self._workspace = recording, workspace
+
+    @property
+    def takes_parts(self) -> bool:
+        recorder = self._recording()
+        return recorder is None or recorder.takes_parts
+
+    def workspace(self, device_type: str) -> int:
+        return workspace_of(device_type, self._workspace)
+
+    def begin(self, site: Site, shape: tuple[int, ...]) -> None:
+        recorder = self._recording()
+        if recorder is not None:
+            recorder.begin_parts(site, shape)
+
+    def add(self, site: Site, dense: Tensor, samples: slice, channels: slice) -> None:
+        recorder = self._recording()
+        if recorder is not None:
+            recorder.add_part(site, dense, samples, channels)
+
+    def end(self, site: Site) -> None:
+        recorder = self._recording()
+        if recorder is not None:
+            recorder.end_parts(site)
 
 
 class Batch:

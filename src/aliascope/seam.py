@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from aliascope import sites
 from aliascope.errors import AliascopeError
+from aliascope.parts import Parts, PartsHandler, plan_parts
 from aliascope.sites import Site, Split, Unsupported
 from aliascope.tracking import in_backward
 
@@ -42,12 +43,21 @@ class Seam(TorchFunctionMode):
         Gives the path of the module that runs; None where calls are none of the model's.
     handlers : iterable of Handler
         Called in order at each site.
+    by_parts : PartsHandler, optional
+        Told of the sites, in place of ``handlers``, whose dense signals are too large to be there
+        at once.
     """
 
-    def __init__(self, path: Callable[[], str | None], handlers: Iterable[Handler]) -> None:
+    def __init__(
+        self,
+        path: Callable[[], str | None],
+        handlers: Iterable[Handler],
+        by_parts: PartsHandler | None = None,
+    ) -> None:
         super().__init__()
         self._path = path
         self._handlers = handlers
+        self._by_parts = by_parts
         self._found: dict[tuple[str, int, str, tuple[int, ...]], Site] = {}
         self._ordinals: Counter[str] = Counter()
 
@@ -73,9 +83,12 @@ class Seam(TorchFunctionMode):
         rule = sites.rule_for(function) if path is not None else None
         if rule is None or path is None:
             return function(*args, **kwargs)
+        parts = raw = None
         try:
             found = rule(function, args, kwargs)
-            raw = found.dense() if isinstance(found, Split) else None
+            if isinstance(found, Split):
+                parts = self._in_parts(found)
+                raw = found.dense() if parts is None else None
         except Exception as error:  # a call that its rule does not understand
             # In backward, checkpointing ends the forward early by an exception of its own.
             if in_backward() or _out_of_memory(error):
@@ -85,8 +98,11 @@ class Seam(TorchFunctionMode):
             name = getattr(function, "__name__", "operation")
             self._site(path, Unsupported(name, reason))
             return output
-        if isinstance(found, Split) and raw is not None:
-            return self._open(path, found, raw, function, args, kwargs)
+        if isinstance(found, Split):
+            if parts is not None:
+                return self._open_in_parts(path, found, parts, function, args, kwargs)
+            if raw is not None:
+                return self._open(path, found, raw, function, args, kwargs)
         if isinstance(found, Unsupported):
             self._site(path, found)
         return function(*args, **kwargs)
@@ -101,18 +117,14 @@ class Seam(TorchFunctionMode):
         kwargs: Mapping[str, Any],
     ) -> Any:
         dense = raw if split.batched else raw.unsqueeze(0)
-        size = dense.shape[2:]
-        kept = [-(-n // r) for n, r in zip(size, split.rate, strict=True)]
-        # An axis with a single sample has nothing to drop; an output of one sample per axis keeps
-        # no frequency but zero, and is not a site.
-        rate = tuple(1 if n == 1 else r for n, r in zip(size, split.rate, strict=True))
-        if max(rate) == 1 or max(kept) == 1 or dense.numel() == 0:
+        rate = _rate_at(dense.shape[2:], split.rate)
+        if rate is None or dense.numel() == 0:
             return function(*args, **kwargs)
         if dense.dtype == torch.bool or dense.is_complex():
             reason = f"its values are {str(dense.dtype).removeprefix('torch.')}, not real numbers"
             self._site(path, Unsupported(split.op, reason, rate))
             return function(*args, **kwargs)
-        site = self._site(path, split, dense, rate)
+        site = self._site(path, split, dense.shape, rate)
         if site.supported and math.isnan(site.recomposition_error):
             _check_recomposition(site, split, raw, lambda: function(*args, **kwargs))
         if not site.supported:
@@ -128,11 +140,62 @@ class Seam(TorchFunctionMode):
                 dense = changed
         return split.finish(split.decimate(dense if split.batched else dense.squeeze(0)))
 
+    def _in_parts(self, split: Split) -> Parts | None:
+        """Plan a dense signal that is larger than it should be at once; None does it whole."""
+        if split.part is None or self._by_parts is None or torch.is_grad_enabled():
+            return None
+        if not self._by_parts.takes_parts:
+            return None
+        one = split.part(slice(0, 1), slice(0, split.channel_step))
+        # A sample or channel that is not there, or a signal that is not real, is no matter of size.
+        if one.numel() == 0 or one.dtype == torch.bool or one.is_complex():
+            return None
+        return plan_parts(split, one, self._by_parts.workspace(one.device.type))
+
+    def _open_in_parts(
+        self,
+        path: str,
+        split: Split,
+        parts: Parts,
+        function: Callable[..., Any],
+        args: Arguments,
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        """Open a site part by part: of each, the dense signal is measured, decimated and let go."""
+        assert split.part is not None and self._by_parts is not None
+        rate = _rate_at(parts.shape[2:], split.rate)
+        if rate is None:
+            return function(*args, **kwargs)
+        site = self._site(path, split, parts.shape, rate)
+        original = None
+        if site.supported and math.isnan(site.recomposition_error):
+            original = _first_tensor(function(*args, **kwargs))
+        if not site.supported:
+            return function(*args, **kwargs)
+        decimated: Tensor | None = None
+        self._by_parts.begin(site, parts.shape)
+        for samples, channels in parts:
+            dense = split.part(samples, channels)
+            self._by_parts.add(site, dense, samples, channels)
+            kept: Any = (..., *(slice(None, None, r) for r in split.rate))
+            if decimated is None:
+                decimated = parts.empty_like(dense, split.rate)
+            decimated[samples, channels] = dense[kept]
+            del dense  # before the next is made
+        assert decimated is not None
+        output = split.finish(decimated)
+        if original is not None:
+            _compare(site, original, _first_tensor(output))
+            if not site.supported:
+                return function(*args, **kwargs)
+        self._by_parts.end(site)
+        return output
+
     def _site(
         self,
         path: str,
         found: Split | Unsupported,
-        dense: Tensor | None = None,
+        dense_shape: Sequence[int] = (),
         rate: tuple[int, ...] | None = None,
     ) -> Site:
         """Look the site up, or note a new one; its module's other sites then get numbers too."""
@@ -146,7 +209,7 @@ class Seam(TorchFunctionMode):
         key = (path, self._ordinals[path], found.op, rate)
         if key not in self._found:
             of_path = [site for site in self._found.values() if site.path == path]
-            shape = tuple(dense.shape[1:]) if dense is not None else ()
+            shape = tuple(dense_shape[1:])
             site = Site(path, found.op, rate, shape, path=path, number=len(of_path) + 1)
             if of_path:
                 of_path[0].name, site.name = f"{path}#1", f"{path}#{site.number}"
@@ -156,13 +219,28 @@ class Seam(TorchFunctionMode):
         return self._found[key]
 
 
+def _rate_at(size: Sequence[int], rate: Sequence[int]) -> tuple[int, ...] | None:
+    """Rate at a dense signal of this size; None where it is no site.
+
+    An axis with a single sample has nothing to drop; an output of one sample per axis keeps no
+    frequency but zero.
+    """
+    kept = [-(-n // r) for n, r in zip(size, rate, strict=True)]
+    rate = tuple(1 if n == 1 else r for n, r in zip(size, rate, strict=True))
+    return None if max(rate) == 1 or max(kept) == 1 else rate
+
+
 @torch.no_grad()
 def _check_recomposition(
     site: Site, split: Split, raw: Tensor, original_call: Callable[[], Any]
 ) -> None:
     """Compare the decimated dense signal with what the operation itself gives."""
     original = _first_tensor(original_call())
-    recomposed = _first_tensor(split.finish(split.decimate(raw)))
+    _compare(site, original, _first_tensor(split.finish(split.decimate(raw))))
+
+
+@torch.no_grad()
+def _compare(site: Site, original: Tensor, recomposed: Tensor) -> None:
     for gives, wanted in (
         (tuple(recomposed.shape), tuple(original.shape)),
         (recomposed.dtype, original.dtype),

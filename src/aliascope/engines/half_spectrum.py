@@ -1,4 +1,4 @@
-"""Counting on half the spectrum, in blocks that stay in cache, with torch alone.
+"""Counting on half the spectrum, in blocks that stay in cache.
 
 The dense signal is real, so its spectrum X has a conjugate twin, ``|X[k]| = |X[-k]|``: a real FFT
 gives half of it and decides everything. Bin m_w of the last axis is looked at for 0 <= m_w <= M_w/2
@@ -11,13 +11,17 @@ Two things follow for a fold j of the last axis, whose frequencies are ``k = j *
 
 A bin and its twin have the same number of passing folds, but not always the same home fold: bin M/2
 of an axis with an even M is at home in fold ``rate - 1``, while its twin's home, seen from here, is
-fold 0. ``home_rows`` and ``twin_home_rows`` differ in just that.
+fold 0.
+
+The FFTs are torch's. What follows them is either torch's too, or on a CPU one compiled pass
+(:mod:`aliascope.engines.fused`), which is several times faster.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,16 +30,34 @@ from aliascope.spectrum import Criterion, bin_counts
 
 NOT_FINITE = -1
 
-BLOCK_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}
-"""Size of one block's spectrum. On a CPU a block and its masks should stay in the cache: page
-faults and memory traffic, not arithmetic, dominate otherwise (benchmarks/README.md)."""
+BLOCK_BYTES = {"cpu": 3 << 19, "cuda": 256 << 20}
+"""Size of the spectra that are worked on at once, on a CPU by each thread. There they should stay
+in the cache: page faults and memory traffic, not arithmetic, dominate otherwise."""
 
-CHUNK_BYTES = 64 << 20
+BUFFERS = 4
+"""Arrays of about the size of a spectrum that are there at once: padded signals, spectra of the
+last axis, spectra, powers and passes."""
+
+CHUNK_BYTES = 16 << 20
 """Most that is copied at once of a dense signal that is not contiguous or not float32."""
 
 
-def count_categories(dense: Tensor, rate: Sequence[int], criterion: Criterion) -> Tensor:
+def count_categories(
+    dense: Tensor,
+    rate: Sequence[int],
+    criterion: Criterion,
+    *,
+    fused: Any = None,
+    workspace: int | None = None,
+) -> Tensor:
     """Count the bins of each category; see :func:`aliascope.engines.count_categories`.
+
+    Parameters
+    ----------
+    dense, rate, criterion, workspace
+        As there.
+    fused : module, optional
+        :mod:`aliascope.engines.fused`, to count with it (on a CPU, up to two axes).
 
     Examples
     --------
@@ -46,24 +68,29 @@ def count_categories(dense: Tensor, rate: Sequence[int], criterion: Criterion) -
     rate = tuple(rate)
     n, channels, *size = dense.shape
     counts = torch.empty((n * channels, 4), dtype=torch.int64, device=dense.device)
-    counter = _BlockCounter(size, rate, criterion, dense.device, dense.dtype, n * channels)
+    counter = _BlockCounter(size, rate, criterion, dense, workspace, fused)
     done = 0
-    for signals in _contiguous_chunks(dense):
+    chunk_bytes = CHUNK_BYTES if workspace is None else min(CHUNK_BYTES, workspace // 4)
+    for signals in _contiguous_chunks(dense, chunk_bytes):
         for block in torch.split(signals, counter.capacity):
             counts[done : done + len(block)] = counter(block)
             done += len(block)
     return counts.view(n, channels, 4)
 
 
-def _contiguous_chunks(dense: Tensor) -> Iterator[Tensor]:
+def _contiguous_chunks(dense: Tensor, chunk_bytes: int) -> Iterator[Tensor]:
     """Yield the signals as contiguous (signals, *size), a few samples at a time if copied."""
     dtype = _working_dtype(dense.dtype)
     if dense.is_contiguous() and dense.dtype == dtype:
         yield dense.flatten(0, 1)
         return
-    sample_bytes = max(1, math.prod(dense.shape[1:]) * 4)
-    for chunk in torch.split(dense, max(1, CHUNK_BYTES // sample_bytes)):
-        yield chunk.to(dtype, memory_format=torch.contiguous_format).flatten(0, 1)
+    signal_bytes = max(1, math.prod(dense.shape[2:]) * dtype.itemsize)
+    channels = max(1, min(dense.shape[1], chunk_bytes // signal_bytes))
+    samples = max(1, chunk_bytes // (dense.shape[1] * signal_bytes))
+    for chunk in torch.split(dense, samples):
+        # Of a sample that is too large, some channels at a time; such a chunk is of one sample.
+        for part in torch.split(chunk, channels, dim=1):
+            yield part.to(dtype, memory_format=torch.contiguous_format).flatten(0, 1)
 
 
 def _working_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -83,11 +110,12 @@ class _BlockCounter:
         size: Sequence[int],
         rate: tuple[int, ...],
         criterion: Criterion,
-        device: torch.device,
-        dtype: torch.dtype,
-        n_signals: int,
+        dense: Tensor,
+        workspace: int | None,
+        fused: Any,
     ) -> None:
-        self.size, self.rate, self.criterion = tuple(size), rate, criterion
+        self.size, self.rate, self.criterion, self.fused = tuple(size), rate, criterion, fused
+        device, dtype = dense.device, dense.dtype
         self.bins = bin_counts(size, rate, criterion.grid_for(rate))
         self.lengths = tuple(r * m for r, m in zip(rate, self.bins, strict=True))
         self.row_dims = tuple(range(2, 1 + len(rate)))
@@ -97,8 +125,13 @@ class _BlockCounter:
         row_lengths = self.lengths[:-1]
 
         signal_bytes = half * math.prod(row_lengths) * complex_dtype.itemsize
+        self.threads = torch.get_num_threads() if device.type == "cpu" else 1
         block_bytes = BLOCK_BYTES.get(device.type, BLOCK_BYTES["cuda"])
-        self.capacity = min(n_signals, max(1, block_bytes // signal_bytes))
+        # As many for each thread, so that none waits for another.
+        capacity = self.threads * max(1, block_bytes // signal_bytes)
+        if workspace is not None:
+            capacity = min(capacity, max(1, workspace // (BUFFERS * signal_bytes)))
+        self.capacity = min(dense.shape[0] * dense.shape[1], capacity)
 
         def buffer(*shape: int, dtype: torch.dtype) -> Tensor:
             return torch.zeros((self.capacity, *shape), dtype=dtype, device=device)
@@ -106,11 +139,14 @@ class _BlockCounter:
         # Zero padding is written once, here: each block overwrites only the part with samples.
         self.padded = buffer(*self.size[:-1], self.lengths[-1], dtype=real)
         self.half_transformed = buffer(half, *row_lengths, dtype=complex_dtype)
-        self.power = buffer(half, *row_lengths, dtype=real)
-        self.passes = buffer(half, *row_lengths, dtype=torch.bool)
+        if fused is None:
+            self.power = buffer(half, *row_lengths, dtype=real)
+            self.passes = buffer(half, *row_lengths, dtype=torch.bool)
 
     def __call__(self, signals: Tensor) -> Tensor:
         """Count: signals (B, *size) to (B, 4)."""
+        if self.fused is not None:
+            return self._count_fused(signals)
         b = len(signals)
         flat = signals.flatten(1)
         # Both propagate NaN; vector_norm(inf), which says the same, took ten times as long.
@@ -121,25 +157,51 @@ class _BlockCounter:
         scale = torch.ldexp(torch.ones_like(peak), -exponents)
         scaled = torch.mul(signals, scale, out=padded[..., : self.size[-1]])
 
-        power = self._power(padded, b)
-        threshold = self._reference(scaled) * self.criterion.power_ratio
-        if self.criterion.fold_scale == "contribution":
-            threshold = threshold * math.prod(self.rate) ** 2
-        passes = torch.gt(power, threshold.view(b, *[1] * (power.ndim - 1)), out=self.passes[:b])
-
-        counts = self._count(passes)
+        threshold = self._reference(scaled) * self._ratio
+        counts = self._count(self._passing(self._spectrum(padded, b), threshold, b))
         return torch.where(torch.isfinite(peak.view(b, 1)), counts, NOT_FINITE)
 
-    def _power(self, padded: Tensor, b: int) -> Tensor:
-        """Power of the half spectrum, (B, half, *L of the rows)."""
+    @property
+    def _ratio(self) -> float:
+        """Threshold over reference level, for folds as they are."""
+        scale = math.prod(self.rate) if self.criterion.fold_scale == "contribution" else 1
+        return self.criterion.power_ratio * scale**2
+
+    def _count_fused(self, signals: Tensor) -> Tensor:
+        """Count by compiled passes before and after the FFTs, signals of one or two axes."""
+        b, padded = len(signals), self.padded[: len(signals)]
+        rate, bins = (((1,) * (2 - len(each)) + each) for each in (self.rate, self.bins))
+        planes = (each if self.row_dims else each.unsqueeze(1) for each in (signals, padded))
+        arrays = [each.numpy() for each in planes]
+        finite, energy = self.fused.prepare(arrays[0], rate, arrays[1], self.threads)
+        spectrum = self._spectrum(padded, b)
+        spectra = spectrum if self.row_dims else spectrum.unsqueeze(-1)
+        # Parseval: the mean over M bins of the power is the sum of the squared samples.
+        references = energy if self.criterion.reference == "mean" else None
+        counts = self.fused.count(
+            spectra.contiguous().numpy(), rate, bins, references, self._ratio, self.threads
+        )
+        counts[~finite] = NOT_FINITE
+        return torch.from_numpy(counts)
+
+    def _spectrum(self, padded: Tensor, b: int) -> Tensor:
+        """Half spectrum, (B, half, *L of the rows)."""
         spectrum = torch.fft.rfft(padded, dim=-1)
         if self.row_dims:
-            with_samples = (slice(b), slice(None), *(slice(n) for n in self.size[:-1]))
             buffer = self.half_transformed[:b]
-            self.half_transformed[with_samples] = spectrum.movedim(-1, 1)
+            if self.fused is not None:
+                self.fused.turn(spectrum.numpy(), buffer.numpy(), self.threads)
+            else:
+                with_samples = (slice(b), slice(None), *(slice(n) for n in self.size[:-1]))
+                self.half_transformed[with_samples] = spectrum.movedim(-1, 1)
             spectrum = torch.fft.fftn(buffer, dim=self.row_dims)
+        return spectrum
+
+    def _passing(self, spectrum: Tensor, threshold: Tensor, b: int) -> Tensor:
+        """Compare the power of every frequency, (B, half, *L of the rows)."""
         power = torch.mul(spectrum.real, spectrum.real, out=self.power[:b])
-        return power.addcmul_(spectrum.imag, spectrum.imag)
+        power = power.addcmul_(spectrum.imag, spectrum.imag)
+        return torch.gt(power, threshold.view(b, *[1] * (power.ndim - 1)), out=self.passes[:b])
 
     def _reference(self, scaled: Tensor) -> Tensor:
         """Compute the reference level of the decimated signals' spectra, (B,)."""

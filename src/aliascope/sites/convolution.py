@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from aliascope.sites.calls import all_axes, bind, per_axis
 from aliascope.sites.registry import Split, register
@@ -16,12 +17,7 @@ def _conv(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Split | None:
     call = bind("input weight bias stride padding dilation groups", args, kwargs, stride=1)
-    axes = call["weight"].ndim - 2
-    stride = per_axis(call["stride"], axes)
-    if max(stride) == 1:
-        return None
-    call["stride"] = (1,) * axes
-    return Split("conv", stride, lambda: function(**call), batched=call["input"].ndim == axes + 2)
+    return _split(function, call)
 
 
 @register(torch.convolution, "aten::convolution")
@@ -30,9 +26,39 @@ def _convolution(
 ) -> Split | None:
     names = "input weight bias stride padding dilation transposed output_padding groups"
     call = bind(names, args, kwargs)
+    return None if call["transposed"] else _split(function, call)
+
+
+def _split(function: Callable[..., Any], call: dict[str, Any]) -> Split | None:
     axes = call["weight"].ndim - 2
     stride = per_axis(call["stride"], axes)
-    if call["transposed"] or max(stride) == 1:
+    if max(stride) == 1:
         return None
     call["stride"] = (1,) * axes
-    return Split("conv", stride, lambda: function(**call), batched=call["input"].ndim == axes + 2)
+    channels, groups = call["weight"].shape[0], call.get("groups", 1)
+    step = channels // groups if groups > 1 else 1
+    batched = call["input"].ndim == axes + 2
+
+    def part(samples: slice, kept: slice) -> Tensor:
+        piece = {**call, "input": call["input"][samples]}
+        if kept.stop - kept.start < channels:
+            piece["weight"] = call["weight"][kept]
+            if call.get("bias") is not None:
+                piece["bias"] = call["bias"][kept]
+            if groups > 1:  # whole groups, each with its own channels of the input
+                each = call["input"].shape[1] // groups
+                first, last = kept.start // step, kept.stop // step
+                piece["input"] = piece["input"][:, first * each : last * each]
+                piece["groups"] = last - first
+        return function(**piece)
+
+    return Split(
+        "conv",
+        stride,
+        lambda: function(**call),
+        batched=batched,
+        part=part if batched else None,
+        samples=call["input"].shape[0],
+        channels=channels,
+        channel_step=step,
+    )

@@ -93,15 +93,15 @@ def _interpolation(call: Mapping[str, Any]) -> Split | Unsupported | None:
         steps = tuple(round(s, 4) for s in scale)
         return Unsupported("interpolate", f"rate {steps} is not whole ({mode}, {size} to {wanted})")
     if mode == "area":
-        return Split("interpolate", rate, lambda: AVG_POOL[len(rate)](x, rate, 1))
+        return Split.by_channel("interpolate", rate, x, lambda x: AVG_POOL[len(rate)](x, rate, 1))
     antialias = bool(call.get("antialias"))
     if mode not in (_ANTIALIAS_KERNELS if antialias else {*_KERNELS, "nearest", "nearest-exact"}):
         return Unsupported("interpolate", f"mode {mode!r} has no rule", rate)
     if antialias and call.get("align_corners"):
         return Unsupported("interpolate", "antialias with align_corners has no rule", rate)
 
-    def dense() -> Tensor:
-        signal = x
+    def dense_of(signal: Tensor) -> Tensor:
+        memory_format = _memory_format(signal)
         for axis, (r, w) in enumerate(zip(rate, wanted, strict=True), start=2):
             if antialias:
                 signal = _antialiased_axis(signal, axis, r, mode)
@@ -112,9 +112,9 @@ def _interpolation(call: Mapping[str, Any]) -> Split | Unsupported | None:
             else:
                 signal = _interpolated_axis(signal, axis, r, mode)
             signal = signal.narrow(axis, 0, min(signal.shape[axis], r * w))
-        return signal.contiguous(memory_format=_memory_format(x))
+        return signal.contiguous(memory_format=memory_format)
 
-    return Split("interpolate", rate, dense)
+    return Split.by_channel("interpolate", rate, x, dense_of)
 
 
 def _interpolation_scale(

@@ -72,13 +72,29 @@ def _pad_amounts(before_after: Sequence[tuple[int, int]]) -> list[int]:
     return [n for pair in reversed(before_after) for n in pair]
 
 
-def _dense_max_pool(call: Mapping[str, Any], axes: int, windows: list[_Window]) -> Tensor:
-    x, padding = call["input"], call["padding"]
-    if any(w.outside for w in windows):
-        sides = [(w.padding, w.padding + w.outside) for w in windows]
-        x, padding = F.pad(x, _pad_amounts(sides), value=-math.inf), 0
-    pooled: Tensor = MAX_POOL[axes](x, call["kernel_size"], 1, padding, call["dilation"])
-    return pooled
+def _dense_max_pool(x: Tensor, windows: list[_Window]) -> Tensor:
+    differentiable = torch.is_grad_enabled() and x.requires_grad
+    sides = [(w.padding, w.padding + w.outside) for w in windows]
+    if differentiable or not x.is_floating_point():
+        # Torch's own, so that of equal values the same one gets the gradient.
+        padding = tuple(w.padding for w in windows)
+        if any(w.outside for w in windows):
+            x, padding = F.pad(x, _pad_amounts(sides), value=-math.inf), (0,) * len(windows)
+        kernel, dilation = (
+            tuple(getattr(w, name) for w in windows) for name in ("kernel", "dilation")
+        )
+        pooled: Tensor = MAX_POOL[len(windows)](x, kernel, 1, padding, dilation)
+        return pooled
+    # Along one axis after the other: the same, and several times as fast on a CPU.
+    if any(map(any, sides)):
+        x = F.pad(x, _pad_amounts(sides), value=-math.inf)
+    for axis, w in enumerate(windows, start=-len(windows)):
+        length = x.shape[axis] - w.dilation * (w.kernel - 1)
+        largest = x.narrow(axis, 0, length)
+        for k in range(1, w.kernel):
+            largest = torch.maximum(largest, x.narrow(axis, k * w.dilation, length))
+        x = largest
+    return x
 
 
 @register(
@@ -104,12 +120,12 @@ def _max_pool(
     windows = _windows(call, axes, rate)
     if all(w.last == 0 for w in windows):  # one output; in ceil mode the window may be far larger
         return None
-    return Split(
+    return Split.by_channel(
         "max_pool",
         rate,
-        lambda: _dense_max_pool(call, axes, windows),
+        call["input"],
+        lambda x: _dense_max_pool(x, windows),
         _with_indices(function, args, kwargs),
-        batched=call["input"].ndim == axes + 2,
     )
 
 
@@ -177,13 +193,13 @@ def _avg_pool(
     windows = _windows(call, axes, rate)
     if all(w.last == 0 for w in windows):  # one output; in ceil mode the window may be far larger
         return None
-    return Split(
+    return Split.by_channel(
         "avg_pool",
         rate,
-        lambda: _dense_avg_pool(
-            call["input"], kernel, windows, call["count_include_pad"], call["divisor_override"]
+        call["input"],
+        lambda x: _dense_avg_pool(
+            x, kernel, windows, call["count_include_pad"], call["divisor_override"]
         ),
-        batched=call["input"].ndim == axes + 2,
     )
 
 
@@ -209,18 +225,14 @@ def _lp_pool(
     if all(w.last == 0 for w in windows):  # one output; in ceil mode the window may be far larger
         return None
 
-    def dense() -> Tensor:
-        x = call["input"]
+    def dense_of(x: Tensor) -> Tensor:
         if math.isinf(norm):
             sign = math.copysign(1.0, norm)
-            largest = _dense_max_pool(
-                {**call, "input": sign * x.abs(), "dilation": 1}, axes, windows
-            )
-            return sign * largest
+            return sign * _dense_max_pool(sign * x.abs(), windows)
         mean = _dense_avg_pool(x.pow(norm), kernel, windows, True, None)
         return (mean.sign() * mean.abs().relu()).mul(math.prod(kernel)).pow(1.0 / norm)
 
-    return Split("lp_pool", rate, dense, batched=call["input"].ndim == axes + 2)
+    return Split.by_channel("lp_pool", rate, call["input"], dense_of)
 
 
 @register(
@@ -244,12 +256,13 @@ def _adaptive_pool(
     rate = _whole_rate("adaptive_pool", size, wanted)
     if not isinstance(rate, tuple):
         return rate
-    is_max = "max" in function.__name__
-    pool = MAX_POOL[axes] if is_max else AVG_POOL[axes]
     finish = _with_indices(function, args, kwargs)
-    return Split(
-        "adaptive_pool", rate, lambda: pool(x, rate, 1), finish, batched=x.ndim == axes + 2
-    )
+    if "max" in function.__name__:
+        windows = [_Window(n, r, r, 0) for n, r in zip(size, rate, strict=True)]
+        return Split.by_channel(
+            "adaptive_pool", rate, x, lambda x: _dense_max_pool(x, windows), finish
+        )
+    return Split.by_channel("adaptive_pool", rate, x, lambda x: AVG_POOL[axes](x, rate, 1), finish)
 
 
 def _whole_rate(

@@ -77,6 +77,13 @@ class Split:
         Whether the dense signal has a batch axis.
     contiguous : bool
         Whether the original returns fresh memory (True) or a view of its input (False).
+    part : callable, optional
+        Computes the dense signal of some samples and channels, given as two slices of known ends,
+        so that a large one need not be there at once.
+    samples, channels : int
+        Of the dense signal, where ``part`` is given.
+    channel_step : int
+        Slices of channels must begin and end at multiples of this.
     """
 
     op: str
@@ -85,6 +92,44 @@ class Split:
     finish: Callable[[Tensor], Any] = field(default=lambda decimated: decimated)
     batched: bool = True
     contiguous: bool = True
+    part: Callable[[slice, slice], Tensor] | None = None
+    samples: int = 0
+    channels: int = 0
+    channel_step: int = 1
+
+    @classmethod
+    def by_channel(
+        cls,
+        op: str,
+        rate: tuple[int, ...],
+        signal: Tensor,
+        dense_of: Callable[[Tensor], Tensor],
+        finish: Callable[[Tensor], Any] = lambda decimated: decimated,
+    ) -> Split:
+        """Split an operation that treats all samples and channels of its input alike, each alone.
+
+        Parameters
+        ----------
+        op, rate, finish
+            As for the class.
+        signal : Tensor
+            Input, (N, C, *size) or (C, *size).
+        dense_of : callable
+            From the input, or some samples and channels of it, to the dense signal.
+        """
+        batched = signal.ndim == len(rate) + 2
+        return cls(
+            op,
+            rate,
+            lambda: dense_of(signal),
+            finish,
+            batched=batched,
+            part=(lambda samples, channels: dense_of(signal[samples, channels]))
+            if batched
+            else None,
+            samples=signal.shape[0],
+            channels=signal.shape[1],
+        )
 
     def decimate(self, dense: Tensor) -> Tensor:
         """Keep every rate-th sample of the last axes."""
