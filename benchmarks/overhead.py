@@ -1,7 +1,9 @@
 """What measuring costs: time of a measured forward pass over a plain one, and its peak memory.
 
-Run as ``python -m benchmarks.overhead``. Times are medians over repeats, taken in turn in one
-process; each memory figure is the peak of a process of its own.
+    python -m benchmarks.overhead [MODEL ...] [--batch 16] [--device cuda] [--json FILE]
+
+Times are medians over rounds in which the ways take turns, in one process; each memory figure is
+the peak of a process of its own. Models are torchvision's, or efficientnet_lite0.
 """
 
 from __future__ import annotations
@@ -17,20 +19,25 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
 from torch import Tensor, nn
 
 import aliascope as al
-from aliascope.spectrum import Criterion
+from aliascope.spectrum import Criterion, bin_counts
 
-WAYS = ("plain", "opened", "measured", "straightforward")
+MODELS = ("resnet34", "resnet50", "convnext_tiny", "vit_b_16", "efficientnet_lite0")
+
+WAYS = ("plain", "opened", "measured", "measured with torch", "straightforward")
+"""``opened``: sites run at stride 1, nothing is measured."""
 
 
 def straightforward(site: al.Site, dense: Tensor) -> None:
     """Count as one would at first: a complex FFT of the padded signal, and masks over its folds."""
-    (r, s), (m, n) = site.rate, dense.shape[2:]
+    r, s = site.rate
+    m, n = bin_counts(dense.shape[2:], site.rate, Criterion().grid_for(site.rate))
     spectrum = torch.fft.fft2(dense, s=(r * m, s * n))
     folds = spectrum.reshape(*dense.shape[:2], r, m, s, n).permute(0, 1, 2, 4, 3, 5)
     level = folds.mean(dim=(2, 3)).abs().square().amax(dim=(-2, -1))
@@ -43,26 +50,52 @@ def straightforward(site: al.Site, dense: Tensor) -> None:
     torch.stack([mask.flatten(2).sum(dim=2) for mask in masks], dim=2)
 
 
+def make_model(name: str) -> nn.Module:
+    """Make a model with random weights, whose cost is that of trained ones."""
+    if name == "efficientnet_lite0":
+        from aliascope.models import load_model
+
+        return load_model(name, weights="none").network
+    return torchvision.models.get_model(name, weights=None).eval()
+
+
+def prepared(arguments: argparse.Namespace, name: str) -> tuple[nn.Module, Tensor]:
+    """Model and images, on the device and in the memory format that was asked for."""
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    layout = torch.channels_last if arguments.channels_last else torch.contiguous_format
+    model = make_model(name).to(arguments.device)
+    images = torch.rand(arguments.batch, 3, arguments.size, arguments.size)
+    return model.to(memory_format=layout), images.to(arguments.device, memory_format=layout)
+
+
 def runner(way: str, model: nn.Module, images: Tensor) -> Callable[[], object]:
     """Make a function that runs the batch once, in one of WAYS."""
 
     def plain() -> object:
         with torch.no_grad():
-            return model(images)
+            output = model(images)
+        if images.is_cuda:
+            torch.cuda.synchronize()
+        return output
 
-    def scoped(**options: object) -> Callable[[], object]:
-        def run() -> object:
-            with al.Scope(model, **options):  # type: ignore[arg-type]
+    def scoped(**options: Any) -> Callable[[], object]:
+        scope = al.Scope(model, **options)
+
+        def run() -> object:  # as evaluate does, batch after batch
+            with scope:
                 return plain()
 
         return run
 
-    return {
-        "plain": plain,
-        "opened": scoped(detail=None),
-        "measured": scoped(),
-        "straightforward": scoped(detail=None, handlers=[straightforward]),
-    }[way]
+    makers: dict[str, Callable[[], Callable[[], object]]] = {
+        "plain": lambda: plain,
+        "opened": lambda: scoped(detail=None),
+        "measured": scoped,
+        "measured with torch": lambda: scoped(engine="torch"),
+        "straightforward": lambda: scoped(detail=None, handlers=[straightforward]),
+    }
+    return makers[way]()
 
 
 def median_seconds(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
@@ -77,8 +110,10 @@ def median_seconds(runs: dict[str, Callable[[], object]], repeats: int) -> dict[
     return {way: statistics.median(values) for way, values in seconds.items()}
 
 
-def own_peak_gigabytes() -> float:
+def own_peak_gigabytes(device: str) -> float:
     """Read this process's peak memory; on Linux since its start, not that of what started it."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated() / 2**30
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
@@ -86,58 +121,73 @@ def own_peak_gigabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30  # bytes on macOS
 
 
-def peak_gigabytes(way: str, arguments: argparse.Namespace) -> float:
+def peak_gigabytes(way: str, name: str, arguments: argparse.Namespace) -> float:
     """Peak memory of a process that runs the batch three times in one way."""
-    command = [sys.executable, "-m", "benchmarks.overhead", "--peak-of", way]
-    for name in ("model", "batch", "size", "threads"):
-        command += [f"--{name}", str(getattr(arguments, name))]
+    command = [sys.executable, "-m", "benchmarks.overhead", name, "--peak-of", way]
+    for option in ("batch", "size", "threads", "device"):
+        command += [f"--{option}", str(getattr(arguments, option))]
+    command += ["--channels-last"] if arguments.channels_last else []
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(done.stdout)
 
 
+def machine_of(arguments: argparse.Namespace) -> str:
+    """Say in words what the figures were taken on."""
+    on_gpu = arguments.device.startswith("cuda")
+    where = torch.cuda.get_device_name() if on_gpu else f"CPU with {arguments.threads} threads"
+    return f"{where}, {os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}"
+
+
 def main() -> None:
     """Print times and memory, and write them as JSON where asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="resnet34", help="torchvision model (default resnet34)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="*", default=["resnet34"], metavar="MODEL")
+    parser.add_argument("--all", action="store_true", help=f"measure {', '.join(MODELS)}")
     parser.add_argument("--batch", type=int, default=16, help="images in a pass (default 16)")
     parser.add_argument("--size", type=int, default=224, help="pixels a side (default 224)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    parser.add_argument("--channels-last", action="store_true", help="memory format, all ways")
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds (default 5)")
+    parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     parser.add_argument("--peak-of", choices=WAYS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
 
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
-    model = torchvision.models.get_model(arguments.model, weights=None).eval()
-    images = torch.rand(arguments.batch, 3, arguments.size, arguments.size)
     if arguments.peak_of:
-        run = runner(arguments.peak_of, model, images)
+        run = runner(arguments.peak_of, *prepared(arguments, arguments.models[0]))
         for _ in range(3):
             run()
-        print(own_peak_gigabytes())
+        print(own_peak_gigabytes(arguments.device))
         return
 
-    seconds = median_seconds(
-        {way: runner(way, model, images) for way in WAYS}, repeats=arguments.repeats
-    )
-    peaks = {way: peak_gigabytes(way, arguments) for way in WAYS}
-    print(
-        f"{arguments.model}, {arguments.size}×{arguments.size}, batch {arguments.batch}, float32, "
-        f"CPU with {arguments.threads} threads, torch {torch.__version__}; medians of "
-        f"{arguments.repeats}"
-    )
-    print(f"{'':16} {'ms an image':>12} {'× plain':>8} {'peak GiB':>9} {'above plain':>12}")
-    for way in WAYS:
-        ratio = seconds[way] / seconds["plain"]
-        above = peaks[way] - peaks["plain"]
-        per_image = 1000 * seconds[way] / arguments.batch
-        print(f"{way:16} {per_image:12.1f} {ratio:8.2f} {peaks[way]:9.2f} {above:12.2f}")
+    results = {}
+    for name in MODELS if arguments.all else arguments.models:
+        model, images = prepared(arguments, name)
+        seconds = median_seconds(
+            {way: runner(way, model, images) for way in WAYS}, repeats=arguments.repeats
+        )
+        peaks = {}
+        if not arguments.no_memory:
+            peaks = {way: peak_gigabytes(way, name, arguments) for way in WAYS}
+        results[name] = {"seconds": seconds, "peak_gigabytes": peaks}
+        layout = "channels last" if arguments.channels_last else "channels first"
+        print(
+            f"{name}, {arguments.size}×{arguments.size}, batch {arguments.batch}, float32, "
+            f"{layout}; {machine_of(arguments)}; medians of {arguments.repeats}"
+        )
+        print(f"{'':20} {'ms an image':>12} {'× plain':>8} {'peak GiB':>9} {'above plain':>12}")
+        for way in WAYS:
+            ratio = seconds[way] / seconds["plain"]
+            per_image = 1000 * seconds[way] / arguments.batch
+            memory = f"{peaks[way]:9.2f} {peaks[way] - peaks['plain']:12.2f}" if peaks else ""
+            print(f"{way:20} {per_image:12.1f} {ratio:8.2f} {memory}", flush=True)
     if arguments.json:
-        machine = {"platform": platform.platform(), "cores": os.cpu_count()}
-        figures = {"seconds": seconds, "peak_gigabytes": peaks, "machine": machine}
         settings = {k: v for k, v in vars(arguments).items() if k not in ("json", "peak_of")}
-        arguments.json.write_text(json.dumps({**settings, **figures}, indent=2) + "\n")
+        content = {**settings, "machine": machine_of(arguments), "results": results}
+        arguments.json.write_text(json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -94,6 +94,21 @@ Device = Annotated[
     str,
     typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, ...; auto takes cuda where it is."),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|torch|numba",
+        help="What counts: torch on any device, or compiled code on a CPU; auto takes the faster.",
+    ),
+]
+Workspace = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MB",
+        help="Memory that measuring may take beside the network's own.",
+        show_default="256 on a CPU, 1024 on a GPU",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of random numbers, random weights included.")]
 Accounting = Annotated[
     str,
@@ -167,6 +182,8 @@ def evaluate(
         typer.Option(help="Processes that decode images.", show_default="cores, at most 8"),
     ] = None,
     device: Device = "auto",
+    engine: Engine = "auto",
+    workspace: Workspace = None,
     seed: Seed = 0,
     threshold_db: Annotated[
         float,
@@ -297,7 +314,17 @@ def evaluate(
         seed=seed,
     )
     folder = output or Path("runs", f"{_file_name(model)}-{_file_name(data)}")
-    measurement = _evaluate(loaded, data, folder, options, _device(device), workers, resume)
+    measurement = _evaluate(
+        loaded,
+        data,
+        folder,
+        options,
+        device=_device(device),
+        workers=min(8, os.cpu_count() or 1) if workers is None else workers,
+        resume=resume,
+        engine=engine,
+        workspace=None if workspace is None else round(workspace * 2**20),
+    )
     _show(measurement, folder, accounting)
 
 
@@ -306,9 +333,9 @@ def _evaluate(
     data: str,
     folder: Path,
     options: Options,
+    *,
     device: str,
-    workers: int | None,
-    resume: bool,
+    **how: Any,
 ) -> Measurement:
     from aliascope.data import first_size, open_data
     from aliascope.evaluate import evaluate as evaluate_images
@@ -336,9 +363,8 @@ def _evaluate(
                 folder,
                 options,
                 device=device,
-                workers=min(8, os.cpu_count() or 1) if workers is None else workers,
-                resume=resume,
                 progress=progress.report,
+                **how,
             )
         except KeyboardInterrupt:
             progress.stop()

@@ -25,6 +25,7 @@ from aliascope.attacks import vanishing_gradients
 from aliascope.data import Batch as ImageBatch
 from aliascope.data import Images as ImageSource
 from aliascope.data import collate
+from aliascope.engines import check_engine
 from aliascope.errors import AliascopeError
 from aliascope.measurement import Measurement
 from aliascope.models import LoadedModel
@@ -163,6 +164,8 @@ def evaluate(
     workers: int = 0,
     resume: bool = False,
     progress: Progress | None = None,
+    engine: str = "auto",
+    workspace: int | None = None,
 ) -> Measurement:
     """Run images through a model and measure, into a run directory.
 
@@ -184,6 +187,9 @@ def evaluate(
         Go on with a run that was interrupted, measuring only what is missing.
     progress : callable, optional
         Called with the number of images done and of all images.
+    engine, workspace
+        See :func:`aliascope.engines.count_categories`; they change the time and memory it takes,
+        and of the numbers at most the rounding.
 
     Returns
     -------
@@ -196,6 +202,7 @@ def evaluate(
         model has no site or does not take the images, or no image could be read.
     """
     options = options or Options()
+    check_engine(engine, workspace)
     if workers < 0:
         raise AliascopeError(f"workers is {workers}, but it must be 0 or more.")
     chosen = _chosen(images, options)
@@ -205,7 +212,8 @@ def evaluate(
     torch.manual_seed(options.seed)
     began = time.monotonic()
     try:
-        _run_batches(loaded, images, chosen, options, store, device, workers, progress)
+        runner = _BatchRunner(loaded, options, store, device, engine, workspace)
+        _run_batches(runner, images, chosen, workers, progress)
         measurement = Measurement(store)
         if len(measurement.samples) == 0:
             name, reason = measurement.unreadable[0][1:]
@@ -336,12 +344,9 @@ def _outcome(measurement: Measurement) -> dict[str, Any]:
 
 
 def _run_batches(
-    loaded: LoadedModel,
+    runner: _BatchRunner,
     images: ImageSource,
     chosen: range,
-    options: Options,
-    store: Store,
-    device: str,
     workers: int,
     progress: Progress | None,
 ) -> None:
@@ -350,6 +355,7 @@ def _run_batches(
     Part ``k * len(conditions) + i`` is batch k at the i-th epsilon, and batch k always holds the
     same images, so that a run can be resumed or split.
     """
+    options, store = runner.options, runner.store
     conditions = options.conditions
     batches = [
         list(chosen[i : i + options.batch_size]) for i in range(0, len(chosen), options.batch_size)
@@ -366,15 +372,13 @@ def _run_batches(
         progress(done, total)
     if not missing:
         return
-    model = on_device(loaded, device)
     loader: DataLoader[Any] = DataLoader(
         cast("Dataset[Any]", images),
         batch_sampler=[batches[k] for k in missing],
         num_workers=min(workers, len(missing)) if len(missing) > 1 else 0,
         collate_fn=collate,
     )
-    runner = _BatchRunner(loaded, model, options, store, device)
-    with evaluating(model), runner:
+    with runner:
         for (k, places), batch in zip(missing.items(), loader, strict=True):
             for i in places:
                 runner.run(batch, k * len(conditions) + i, conditions[i])
@@ -387,16 +391,25 @@ class _BatchRunner:
     """Attacks a batch, runs it under Scope, and writes it as one part."""
 
     def __init__(
-        self, loaded: LoadedModel, model: nn.Module, options: Options, store: Store, device: str
+        self,
+        loaded: LoadedModel,
+        options: Options,
+        store: Store,
+        device: str,
+        engine: str = "auto",
+        workspace: int | None = None,
     ) -> None:
-        self.loaded, self.model, self.options, self.device = loaded, model, options, device
-        self.scope = options.scope(loaded.network, store)
+        self.loaded, self.options, self.store, self.device = loaded, options, store, device
+        self.model: nn.Module = loaded.model
+        self.scope = options.scope(loaded.network, store, engine=engine, workspace=workspace)
         self.attack = options.make_attack()
         self.features: Features | None = None
         self._gradients_checked = False
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> _BatchRunner:
+        self.model = on_device(self.loaded, self.device)
+        self._exit.enter_context(evaluating(self.model))
         if self.options.save_features:
             self.features = self._exit.enter_context(catching_features(self.loaded.network))
         return self

@@ -120,7 +120,14 @@ class Options:
                 del options[name]
         return options
 
-    def scope(self, model: nn.Module, store: Store | None = None) -> Scope:
+    def scope(
+        self,
+        model: nn.Module,
+        store: Store | None = None,
+        *,
+        engine: str = "auto",
+        workspace: int | None = None,
+    ) -> Scope:
         """Make the Scope that measures with these options."""
         return Scope(
             model,
@@ -130,4 +137,6 @@ class Options:
             grid=self.grid,
             fold_scale=self.fold_scale,
             store=store,
+            engine=engine,
+            workspace=workspace,
         )

@@ -1,12 +1,13 @@
-"""What stands around the FFTs of a CPU, compiled: each spectrum is read twice in place of a dozen times.
+"""What stands around the FFTs on a CPU, compiled.
 
-The half spectrum and its twins are those of :mod:`aliascope.engines.half_spectrum`. What is here does
-the rest for a block of signals: scale and pad them; then, of their spectra, find the reference level
-and count. Compiled by numba at the first use, and kept on disk for the next.
+The half spectrum and its twins are those of :mod:`aliascope.engines.half_spectrum`. What is here
+does the rest for a block of signals: scale and pad them; then, of their spectra, find the reference
+level and count, which reads each spectrum twice where torch's functions read it a dozen times.
+Compiled by numba at the first use, and kept on disk for the next.
 
-A fold j of the last axis that lies in the other half of the spectrum is there as its twin, in the line
-``(rate - j) * M_w - m_w``, with its rows in the opposite order. Such lines are added up in the order in
-which they lie in memory, and turned round once: bin h takes what was added at ``-h mod M_h``.
+A fold j of the last axis that lies in the other half of the spectrum is there as its twin, in the
+line ``(rate - j) * M_w - m_w``, with its rows in the opposite order. Such lines are added up in the
+order in which they lie in memory, and turned round once: bin h takes what was added at -h mod M_h.
 """
 
 from __future__ import annotations
