@@ -280,6 +280,24 @@ def test_deterministic_gives_the_same_and_leaves_torch_as_it_was(tmp_path):
     pd.testing.assert_frame_equal(a[0], b[0])
 
 
+def test_a_folder_with_something_else_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(AliascopeError, match="is not empty and holds no training"):
+        train(TINY, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"status": "fine"}, {"accuracy": None}, {"seconds": float("nan")}, {"epochs": "x"}]
+)
+def test_a_record_changed_by_hand_is_refused(tmp_path, change):
+    train(TINY, tmp_path)
+    content = json.loads((tmp_path / "training.json").read_text()) | change
+    (tmp_path / "training.json").write_text(json.dumps(content))
+    with pytest.raises(AliascopeError, match="does not describe a training"):
+        TrainingFolder(tmp_path).read()
+
+
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(AliascopeError, match="cannot be written"):

@@ -124,6 +124,8 @@ def train(
         content = _check_same(files, recipe, resume)
         if content["status"] == COMPLETE:
             return content
+    else:
+        files.check_free()
     with _computing(machine):
         session = _Session(recipe, machine)
         kept = files.read_checkpoint() if files.exists() else None
@@ -384,4 +386,6 @@ def _computing(machine: Machine) -> Iterator[None]:
 
 
 def _processor() -> str:
-    return platform.processor() or platform.machine()
+    # Torch names it since 2.9; Python knows only its kind on most systems.
+    names = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return str(names.get("cpu_name") or platform.processor() or platform.machine())

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -31,6 +32,9 @@ FORMAT = 1
 """Version of the layout above, written to training.json."""
 
 COMPLETE, RUNNING = "complete", "running"
+
+RESULT = ("parameters", "epochs", "best_epoch", "accuracy", "test_accuracy", "seconds")
+"""What training.json has of a training that has ended."""
 
 
 class TrainingFolder:
@@ -72,6 +76,27 @@ class TrainingFolder:
         """Whether a training was begun here."""
         return self._record.is_file()
 
+    def check_free(self) -> None:
+        """Refuse a folder that holds something else.
+
+        Raises
+        ------
+        AliascopeError
+            If there is a file, other than drafts of a training that did not get far.
+        """
+        try:
+            others = [each for each in self.folder.iterdir() if not each.name.endswith(".tmp")]
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise AliascopeError(
+                f"{self.folder} cannot be written ({error.strerror}); pass another folder."
+            ) from error
+        if others:
+            raise AliascopeError(
+                f"{self.folder} is not empty and holds no training; pass another folder with -o."
+            )
+
     def read(self) -> dict[str, Any]:
         """Read training.json.
 
@@ -88,6 +113,12 @@ class TrainingFolder:
         try:
             content = json.loads(self._record.read_text(encoding="utf-8"))
             Recipe.from_plain(content["recipe"])
+            if content["status"] not in (RUNNING, COMPLETE):
+                raise ValueError(f"its status is {content['status']!r}")
+            if content["status"] == COMPLETE:
+                numbers = [float(content[name]) for name in RESULT]
+                if not all(map(math.isfinite, numbers)):
+                    raise ValueError("a result is no finite number")
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise AliascopeError(
                 f"{self._record} does not describe a training ({error}); train again into another "
