@@ -73,7 +73,7 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     rows = []
     print(
-        f"{'series':10}{'size':>6}{'batch':>6}{'channels':>9}{'rate':>5}{'ms':>10}{'ns a value':>12}"
+        f"{'series':10}{'size':>6}{'batch':>6}{'channels':>9}{'rate':>5}{'ms':>10}  ns a value"
     )
     for name, settings in SERIES.items():
         for setting in settings:

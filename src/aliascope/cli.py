@@ -29,6 +29,7 @@ from aliascope.oscillation_commands import oscillations_app
 from aliascope.plots import plot_app
 from aliascope.progress import INTERRUPTED, BarOrLines
 from aliascope.report_command import report
+from aliascope.selftest_command import selftest
 
 if TYPE_CHECKING:
     from aliascope.measurement import Measurement
@@ -54,6 +55,7 @@ app.add_typer(plot_app, name="plot")
 app.add_typer(imagenet_app, name="imagenet")
 app.add_typer(oscillations_app, name="oscillations")
 app.command(name="report")(report)
+app.command(name="selftest")(selftest)
 
 ModelName = Annotated[
     str,

@@ -80,10 +80,20 @@ def on_device(loaded: LoadedModel, device: str) -> nn.Module:
     AliascopeError
         If the device is not there.
     """
+    check_device(device)
+    return loaded.model.to(torch.device(device))
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises
+    ------
+    AliascopeError
+        Naming it.
+    """
     try:
-        if torch.device(device).type == "meta":
-            raise RuntimeError("it holds no values")
-        return loaded.model.to(torch.device(device))
+        torch.empty(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         raise AliascopeError(
             f"device is {device!r}, which is not to be had here ({first_line(error)}); "

@@ -19,6 +19,7 @@ from aliascope.errors import AliascopeError
 from aliascope.oscillations.images import Oscillations
 from aliascope.oscillations.recipe import Recipe
 from aliascope.oscillations.training_folder import COMPLETE, RUNNING, TrainingFolder, best_epoch
+from aliascope.probe import check_device
 
 KEPT_BYTES = 2**29
 """A set of images up to this size is made once and kept on the device, a larger one per batch."""
@@ -365,14 +366,7 @@ def _products_in(precision: str, device: torch.device) -> torch.autocast:
 @contextlib.contextmanager
 def _computing(machine: Machine) -> Iterator[None]:
     """Check the device, and hold torch to deterministic operations while they are asked for."""
-    try:
-        torch.empty(1, device=machine.device).item()
-    except (RuntimeError, AssertionError) as error:
-        line = str(error).strip().splitlines()[0].rstrip(". ")
-        raise AliascopeError(
-            f"device is {machine.device!r}, which is not to be had here ({line}); pass cpu, or "
-            "cuda where torch finds a GPU."
-        ) from error
+    check_device(machine.device)
     if not machine.deterministic:
         yield
         return
