@@ -72,9 +72,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     rows = []
-    print(
-        f"{'series':10}{'size':>6}{'batch':>6}{'channels':>9}{'rate':>5}{'ms':>10}  ns a value"
-    )
+    print(f"{'series':10}{'size':>6}{'batch':>6}{'channels':>9}{'rate':>5}{'ms':>10}  ns a value")
     for name, settings in SERIES.items():
         for setting in settings:
             case = {**STANDARD, **setting}

@@ -147,7 +147,7 @@ def _closed_forms(device: torch.device) -> str:
         "silence": (torch.zeros_like(n), {Category.NO_PASS}),
     }
     for name, (signal, expected) in cases.items():
-        found = set(classify(signal, (2,), grid="native").unique().tolist())
+        found = set(torch.unique(classify(signal, (2,), grid="native")).tolist())
         if found != {int(category) for category in expected}:
             raise _FailedError(f"{name} has the categories {sorted(found)}")
     return f"{len(cases)} signals"
