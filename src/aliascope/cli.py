@@ -6,7 +6,6 @@ import io
 import json
 import os
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -15,19 +14,15 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    ProgressColumn,
-    Task,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.text import Text
 
 from aliascope.errors import AliascopeError
 from aliascope.imagenet_commands import imagenet_app
 from aliascope.oscillation_commands import oscillations_app
 from aliascope.plots import plot_app
-from aliascope.progress import INTERRUPTED, BarOrLines
+from aliascope.progress import INTERRUPTED, BarOrLines, Rate
 from aliascope.report_command import report
 from aliascope.selftest_command import selftest
 
@@ -285,6 +280,7 @@ def evaluate(
     from aliascope.measurement import check_accounting
     from aliascope.models import load_model
     from aliascope.options import Options
+    from aliascope.probe import automatic_device
 
     check_accounting(accounting)
     options = Options(
@@ -321,7 +317,7 @@ def evaluate(
         data,
         folder,
         options,
-        device=_device(device),
+        device=automatic_device(device),
         workers=min(8, os.cpu_count() or 1) if workers is None else workers,
         resume=resume,
         engine=engine,
@@ -378,16 +374,8 @@ def _evaluate(
             raise typer.Exit(INTERRUPTED) from None
 
 
-class _Rate(ProgressColumn):
-    """Images a second, of this session."""
-
-    def render(self, task: Task) -> Text:
-        done = task.completed - task.fields["first"]
-        return Text(f"{done / task.elapsed:.1f} images/s" if done and task.elapsed else "")
-
-
 class _ImagesProgress(BarOrLines):
-    """Progress bar with rate and time left; on no terminal a line every half minute instead."""
+    """Progress of an evaluation."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -395,28 +383,16 @@ class _ImagesProgress(BarOrLines):
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("images,"),
-            _Rate(),
+            Rate(lambda _, rate: f"{rate:.1f} images/s"),
             TimeRemainingColumn(),
             TextColumn("left"),
         )
-        self.done = self.first = 0
-        self._began = time.monotonic()
-        self._bar: TaskID | None = None
 
     def report(self, done: int, total: int) -> None:
         """Say how many images are done, of how many."""
-        if self._bar is None:
-            self.first, self._began = done, time.monotonic()
-            self._bar = self.add_task("", total=total, completed=done, first=done)
-        self.done = done
-        self.update(self._bar, completed=done)
-        now = time.monotonic()
-        if self.line_is_due(now) and done > self.first:
-            rate = (done - self.first) / (now - self._began)
-            left = (total - done) / rate
-            self.say(
-                now, f"{done} of {total} images, {rate:.1f} images/s, {left / 60:.0f} min left"
-            )
+        if due := self.advance_to(done, total):
+            rate, left = due
+            self.say(f"{done} of {total} images, {rate:.1f} images/s, {left:.0f} min left")
 
 
 @app.command()
@@ -436,13 +412,13 @@ def sites(
     import pandas as pd
 
     from aliascope.models import load_model
-    from aliascope.probe import no_sites, probe
+    from aliascope.probe import automatic_device, no_sites, probe
     from aliascope.tables import sites_table
 
     if size is not None and size < 1:
         raise AliascopeError(f"size is {size}, but it must be 1 or more.")
     loaded = load_model(model, weights=weights, seed=seed)
-    found = probe(loaded, _device(device), (size, size) if size else None)
+    found = probe(loaded, automatic_device(device), (size, size) if size else None)
     if not found.sites:
         raise AliascopeError(no_sites(model))
     console = _console()
@@ -505,14 +481,6 @@ def _show(measurement: Measurement, folder: Path, accounting: str) -> None:
 def _console() -> Console:
     console = Console()
     return console if console.is_terminal else Console(width=WIDTH_OF_FILES)
-
-
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _file_name(text: str) -> str:

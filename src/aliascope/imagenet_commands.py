@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,17 +10,13 @@ import typer
 from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
-    ProgressColumn,
-    Task,
-    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.text import Text
 
 from aliascope.errors import AliascopeError
-from aliascope.progress import INTERRUPTED, BarOrLines
+from aliascope.progress import INTERRUPTED, BarOrLines, Rate
 
 if TYPE_CHECKING:
     from aliascope.data.imagenet import FolderCheck, Step
@@ -143,45 +138,26 @@ def _conclude(result: FolderCheck, done: str = "") -> None:
     print(f"{result.folder} is complete: {result.summary}{done}.")
 
 
-class _Rate(ProgressColumn):
-    """Bytes or images a second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(_rate(task.description, task.speed) if task.speed else "")
-
-
 def _rate(step: str, speed: float) -> str:
+    """Write bytes or images a second."""
     return f"{speed:,.0f} images/s" if step == "checking" else f"{decimal(int(speed))}/s"
 
 
 class _StepProgress(BarOrLines):
-    """A bar per step with rate and time left; on no terminal a line every half minute instead."""
+    """A bar per step."""
 
     def __init__(self) -> None:
         super().__init__(
-            TextColumn("{task.description}"),
+            TextColumn("{task.fields[step]}"),
             BarColumn(),
             TaskProgressColumn(),
-            _Rate(),
+            Rate(_rate),
             TimeRemainingColumn(),
             TextColumn("left"),
         )
-        self._step: Step | None = None
-        self._bar: TaskID | None = None
-        self._began = time.monotonic()
 
     def report(self, step: Step, done: int, total: int) -> None:
         """Say how much of a step is done, of how much."""
-        now = time.monotonic()
-        if step != self._step:
-            if self._bar is not None:
-                self.remove_task(self._bar)
-            self._step, self._began = step, now
-            self._bar = self.add_task(step, total=total)
-        assert self._bar is not None
-        self.update(self._bar, completed=done)
-        if self.line_is_due(now) and done:
-            speed = done / max(now - self._began, 1e-9)
-            minutes = (total - done) / speed / 60
-            said = f"{step}: {done / total:.0%}, {_rate(step, speed)}, {minutes:.0f} min left"
-            self.say(now, said)
+        if due := self.advance_to(done, total, step=step):
+            rate, left = due
+            self.say(f"{step}: {done / total:.0%}, {_rate(step, rate)}, {left:.0f} min left")

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import fnmatch
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import (
     BarColumn,
-    ProgressColumn,
-    Task,
-    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.text import Text
 
 from aliascope.errors import AliascopeError
-from aliascope.progress import INTERRUPTED, BarOrLines
+from aliascope.progress import INTERRUPTED, BarOrLines, Rate
 
 if TYPE_CHECKING:
     from aliascope.oscillations import Recipe
@@ -138,8 +133,9 @@ def train(
     """Train a network; every option's default is as published."""
     from aliascope.oscillations import Machine, Recipe
     from aliascope.oscillations import train as train_network
+    from aliascope.probe import automatic_device
 
-    chosen = _device(device)
+    chosen = automatic_device(device)
     recipe = Recipe(
         network,
         noise=noise,
@@ -363,19 +359,15 @@ def _precision(name: str, device: str) -> str:
     return fastest_precision(device) if name == "auto" else name
 
 
-def _device(name: str) -> str:
-    return _devices(name)[0] if name == "auto" else name
-
-
 def _devices(text: str) -> list[str]:
-    if text != "auto":
-        names = text.replace(",", " ").split()
-        if not names:
-            raise AliascopeError("devices is empty; name one, such as cpu or cuda:0.")
-        return names
-    import torch
+    from aliascope.probe import automatic_devices
 
-    return [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cpu"]
+    if text == "auto":
+        return automatic_devices()
+    names = text.replace(",", " ").split()
+    if not names:
+        raise AliascopeError("devices is empty; name one, such as cpu or cuda:0.")
+    return names
 
 
 def _ordinal(number: int) -> str:
@@ -383,78 +375,47 @@ def _ordinal(number: int) -> str:
     return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
 
 
-class _ImageRate(ProgressColumn):
-    """Images a second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} images/s" if task.speed else "")
-
-
 class _TrainingProgress(BarOrLines):
-    """Progress bar of a training; on no terminal a line every half minute instead."""
+    """Progress of a training."""
 
     def __init__(self) -> None:
         super().__init__(
             TextColumn("training"),
             BarColumn(),
             TaskProgressColumn(),
-            _ImageRate(),
+            Rate(lambda _, rate: f"{rate:,.0f} images/s"),
             TimeRemainingColumn(),
             TextColumn("left{task.description}"),
         )
         self.epochs = 0
-        self._first = 0
-        self._began = time.monotonic()
-        self._bar: TaskID | None = None
 
     def report(self, done: int, total: int, history: list[dict[str, Any]]) -> None:
         """Say how many images were seen, of how many, and how the last epoch ended."""
-        now = time.monotonic()
         self.epochs = len(history)
         best = max((row["validation_accuracy"] for row in history), default=None)
         after = "" if best is None else f"; epoch {self.epochs}, best so far {100 * best:.2f} %"
-        if self._bar is None:
-            self._first, self._began = done, now
-            self._bar = self.add_task("", total=total, completed=done)
-        self.update(self._bar, completed=done, description=after)
-        if self.line_is_due(now) and done > self._first:
-            rate = (done - self._first) / (now - self._began)
-            left = (total - done) / rate / 60
-            self.say(now, f"{done / total:.0%}, {rate:,.0f} images/s, {left:.0f} min left{after}")
+        if due := self.advance_to(done, total, after):
+            rate, left = due
+            self.say(f"{done / total:.0%}, {rate:,.0f} images/s, {left:.0f} min left{after}")
 
 
 class _SweepProgress(BarOrLines):
-    """Progress bar of a sweep; on no terminal a line every half minute instead."""
+    """Progress of a sweep."""
 
     def __init__(self) -> None:
         super().__init__(
             TextColumn("training"),
             BarColumn(),
             TextColumn("{task.completed}/{task.total} epochs,"),
-            _EpochRate(),
+            Rate(lambda _, rate: f"{60 * rate:.1f} a minute"),
             TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn("left; {task.description}"),
         )
-        self._first = 0
-        self._began = time.monotonic()
-        self._bar: TaskID | None = None
 
     def report(self, done: int, total: int, names: list[str]) -> None:
         """Say how many epochs are done, of how many, and what is being trained."""
-        now = time.monotonic()
-        if self._bar is None:
-            self._first, self._began = done, now
-            self._bar = self.add_task("", total=total, completed=done)
-        self.update(self._bar, completed=done, description=", ".join(names))
-        if self.line_is_due(now) and done > self._first:
-            rate = (done - self._first) / (now - self._began)
-            left = (total - done) / rate / 60
+        trained = ", ".join(names)
+        if due := self.advance_to(done, total, trained):
+            rate, left = due
             said = f"{done} of {total} epochs, {60 * rate:.1f} a minute, {left:.0f} min left"
-            self.say(now, f"{said}; {', '.join(names)}")
-
-
-class _EpochRate(ProgressColumn):
-    """Epochs a minute."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{60 * task.speed:.1f} a minute" if task.speed else "")
+            self.say(f"{said}; {trained}")

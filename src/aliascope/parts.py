@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from aliascope.sites import Site, Split
+from aliascope.sites.calls import memory_format
 
 PART_BYTES = {"cpu": 16 << 20}
 """A part is not larger than this where that is possible, so that it stays in the cache."""
@@ -68,14 +69,12 @@ class Parts:
 
     def empty_like(self, dense: Tensor, rate: Sequence[int]) -> Tensor:
         """Make room for the whole decimated signal, laid out as a part of the dense one is."""
-        layout = torch.contiguous_format
-        if not dense.is_contiguous():
-            for axes, channels_last in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-                if dense.ndim == axes and dense.is_contiguous(memory_format=channels_last):
-                    layout = channels_last
         kept = (-(-n // r) for n, r in zip(dense.shape[2:], rate, strict=True))
         return torch.empty(
-            (*self.shape[:2], *kept), dtype=dense.dtype, device=dense.device, memory_format=layout
+            (*self.shape[:2], *kept),
+            dtype=dense.dtype,
+            device=dense.device,
+            memory_format=memory_format(dense),
         )
 
 

@@ -84,6 +84,18 @@ def on_device(loaded: LoadedModel, device: str) -> nn.Module:
     return loaded.model.to(torch.device(device))
 
 
+def automatic_devices() -> list[str]:
+    """List the GPUs there are, or the CPU alone."""
+    return [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cpu"]
+
+
+def automatic_device(name: str) -> str:
+    """Take a device at its name, and "auto" for CUDA's current device or else the CPU."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def check_device(device: str) -> None:
     """Refuse a device that is not there.
 

@@ -177,10 +177,9 @@ class Seam(TorchFunctionMode):
         for samples, channels in parts:
             dense = split.part(samples, channels)
             self._by_parts.add(site, dense, samples, channels)
-            kept: Any = (..., *(slice(None, None, r) for r in split.rate))
             if decimated is None:
                 decimated = parts.empty_like(dense, split.rate)
-            decimated[samples, channels] = dense[kept]
+            decimated[samples, channels] = split.kept(dense)
             del dense  # before the next is made
         assert decimated is not None
         output = split.finish(decimated)

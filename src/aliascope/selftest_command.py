@@ -14,13 +14,11 @@ def selftest(
     ] = "auto",
 ) -> None:
     """Check this installation: known answers, on your device and versions, in a minute."""
-    import torch
-
-    from aliascope.probe import check_device
+    from aliascope.probe import automatic_device, check_device
     from aliascope.selftest import selftest as checks
     from aliascope.selftest import versions
 
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    chosen = automatic_device(device)
     check_device(chosen)
     failed = 0
     for outcome in checks(chosen):

@@ -33,6 +33,7 @@ import zarr
 
 from aliascope.categories import COLUMNS
 from aliascope.errors import AliascopeError
+from aliascope.files import replacing, writing
 
 FORMAT = 1
 """Version of the layout above, written to run.json."""
@@ -119,11 +120,8 @@ class Store:
     def write_run(self, content: Mapping[str, Any]) -> None:
         """Write run.json in one step."""
         text = json.dumps(plain({"format": FORMAT, **content}), indent=2, ensure_ascii=False)
-        draft = self.folder / f".run.json.{os.getpid()}.tmp"
-        with _writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder), replacing(self.folder / "run.json") as draft:
             draft.write_text(f"{text}\n", encoding="utf-8")
-            draft.replace(self.folder / "run.json")
 
     # -- parts -------------------------------------------------------------------------------
 
@@ -165,7 +163,7 @@ class Store:
     def copy_to(self, folder: str | os.PathLike[str]) -> None:
         """Copy the run to a folder that holds none yet, in one step."""
         target = Path(folder).expanduser()
-        with _writing(target):
+        with writing(target):
             if target.exists() and (not target.is_dir() or any(target.iterdir())):
                 raise AliascopeError(f"{folder} is not an empty folder; save to a new one.")
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -198,13 +196,13 @@ class PartWriter:
 
     def write(self, kind: str, site: int, array: Array) -> None:
         """Write a whole array of one site, (samples, ...)."""
-        with _writing(self._place):
+        with writing(self._place):
             self._array(kind, site, array.shape, array.shape, array.dtype)[...] = array
 
     def write_sample(self, kind: str, site: int, i: int, n: int, array: Array) -> None:
         """Write the i-th of n samples of one site's array."""
         shape = (n, *array.shape)
-        with _writing(self._place):
+        with writing(self._place):
             self._array(kind, site, shape, (1, *array.shape), array.dtype)[i] = array
 
     def _array(
@@ -231,7 +229,7 @@ class PartWriter:
         """Write the tables and put the part into its place, over one of the same number."""
         left_out = [list(entry) for entry in unreadable]
         content = {"sites": list(sites), "unreadable": left_out, "eps": eps}
-        with _writing(self._place):
+        with writing(self._place):
             self._draft.mkdir(parents=True, exist_ok=True)
             samples.to_parquet(self._draft / "samples.parquet", index=False)
             counts.to_parquet(self._draft / "counts.parquet", index=False)
@@ -355,18 +353,6 @@ def _restored(site: dict[str, Any]) -> dict[str, Any]:
 
 def _part_name(number: int) -> str:
     return f"{number:06d}"
-
-
-@contextlib.contextmanager
-def _writing(place: Path) -> Iterator[None]:
-    """Say in one sentence that a file or folder cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise AliascopeError(
-            f"{place} cannot be written ({error.strerror or error}); mend that, or pass another "
-            "folder."
-        ) from error
 
 
 def _umask() -> int:

@@ -5,9 +5,7 @@ Each is one column wide (3.4 inches), with text that can be read at that size.
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +21,7 @@ from aliascope.figures.oscillations import oscillations
 from aliascope.figures.pie import pie
 from aliascope.figures.pixels import pixels
 from aliascope.figures.spectrum import spectrum
+from aliascope.files import replacing, writing
 
 __all__ = [
     "adversarial",
@@ -40,6 +39,8 @@ __all__ = [
 ]
 
 FORMATS = (".png", ".svg", ".pdf")
+
+ELSEWHERE = "name another place with -o"
 
 
 def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 300) -> Path:
@@ -76,8 +77,8 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 300) -> Pat
             f"{path} ends in {path.suffix or 'nothing'}, but figures are written as "
             f"{', '.join(FORMATS)}; name it so."
         )
-    with _draft_of(path) as draft:
-        figure.savefig(draft, dpi=dpi, facecolor="white")
+    with writing(path, ELSEWHERE), replacing(path) as draft:
+        figure.savefig(draft, dpi=dpi, facecolor="white", format=path.suffix[1:].lower())
     return path
 
 
@@ -108,22 +109,6 @@ def save_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
     aliascope.errors.AliascopeError: /proc/table.csv cannot be written ...
     """
     path = Path(path)
-    with _draft_of(path) as draft:
+    with writing(path, ELSEWHERE), replacing(path) as draft:
         table.to_csv(draft)
     return path
-
-
-@contextlib.contextmanager
-def _draft_of(path: Path) -> Iterator[Path]:
-    """Write beside a file's place, and put it there when that went well."""
-    draft = path.with_name(f".{path.stem}.tmp{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield draft
-        draft.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink()
-        raise AliascopeError(
-            f"{path} cannot be written ({error.strerror}); name another place with -o."
-        ) from error

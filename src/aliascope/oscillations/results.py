@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ class Results:
                 )
         return table
 
-    def check_same_grid(self, recipe: Recipe) -> None:
+    def check_same_grid(self, recipes: Sequence[Recipe]) -> None:
         """Refuse to add to the runs of another grid.
 
         Raises
@@ -109,12 +109,13 @@ class Results:
         if table.empty:
             return
         for name in LIKE:
-            had, now = table[name].iloc[0], recipe.plain()[name]
-            if had != now:
-                raise AliascopeError(
-                    f"{self.path} is of another grid, with {name} {had:g}, not {now:g}; give "
-                    "another folder, or the same options."
-                )
+            had = table[name].iloc[0]
+            for now in (recipe.plain()[name] for recipe in recipes):
+                if had != now:
+                    raise AliascopeError(
+                        f"{self.path} is of another grid, with {name} {had:g}, not {now:g}; give "
+                        "another folder, or the same options."
+                    )
 
     def done(self) -> set[tuple[str, float, int]]:
         """Give network, noise and seed of every run in the table."""

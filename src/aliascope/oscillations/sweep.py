@@ -115,8 +115,7 @@ def sweep(
     results = Results(root)
     if not recipes:
         raise AliascopeError("The grid has no run; name networks, noise levels and seeds.")
-    for recipe in recipes:
-        results.check_same_grid(recipe)
+    results.check_same_grid(recipes)
     done = results.done()
     waiting = [each for each in recipes if tuple(getattr(each, axis) for axis in AXES) not in done]
     runner = _Runner(root, results, devices, jobs, deterministic)

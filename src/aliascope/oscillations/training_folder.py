@@ -11,11 +11,10 @@ Layout::
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from aliascope.errors import AliascopeError
+from aliascope.files import replacing, writing
 from aliascope.oscillations.recipe import Recipe
 
 FORMAT = 1
@@ -213,29 +213,11 @@ class TrainingFolder:
         self._replace(path, lambda draft: draft.write_bytes(content))
 
     def _replace(self, path: Path, write: Callable[[Path], Any]) -> None:
-        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with _writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                write(draft)
-                draft.replace(path)
-            except BaseException:
-                draft.unlink(missing_ok=True)
-                raise
+        remedy = "mend that and train again with --resume, or pass another folder"
+        with writing(self.folder, remedy), replacing(path) as draft:
+            write(draft)
 
 
 def best_epoch(history: list[dict[str, Any]]) -> dict[str, Any]:
     """Give the first of the epochs with the highest validation accuracy."""
     return max(history, key=lambda row: row["validation_accuracy"])
-
-
-@contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise AliascopeError(
-            f"{folder} cannot be written ({reason}); mend that and train again with --resume, or "
-            "pass another folder."
-        ) from error

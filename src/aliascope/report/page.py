@@ -6,13 +6,13 @@ import base64
 import hashlib
 import json
 import os
-import tempfile
 from html import escape
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from aliascope.errors import AliascopeError
+from aliascope.files import replacing, writing
 from aliascope.measurement import Measurement, check_accounting
 from aliascope.report import numbers, words
 from aliascope.report.explorer import explorer
@@ -71,7 +71,11 @@ def write_page(
         raise AliascopeError("The run has no measured site or image, so there is nothing to show.")
     data = page_data(measurement, accounting=accounting, colours=colours)
     pictures = explorer(measurement, colours=colours, max_samples=max_samples)
-    return _write(Path(path), assembled(data, pictures))
+    path = Path(path)
+    text = assembled(data, pictures)
+    with writing(path, "name another place with -o"), replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8", newline="\n")
+    return path
 
 
 def page_data(measurement: Measurement, *, accounting: str, colours: str) -> Block:
@@ -234,26 +238,3 @@ def _hash(text: str) -> str:
 
 def _resource(name: str) -> str:
     return resources.files("aliascope.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _write(path: Path, text: str) -> Path:
-    """Write a file whole or not at all."""
-    draft = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(
-            prefix=f".{path.name[:40]}-", suffix=".tmp", dir=path.parent
-        )
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(draft, 0o666 & ~mask)
-        os.replace(draft, path)
-    except OSError as error:
-        if draft is not None:
-            Path(draft).unlink(missing_ok=True)
-        raise AliascopeError(
-            f"{path} cannot be written ({error.strerror}); name another place with -o."
-        ) from error
-    return path

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 
 def bind(
@@ -20,6 +21,18 @@ def per_axis(value: Any, axes: int) -> tuple[int, ...]:
     """Expand 2, [2] or (2, 2) to one int per axis."""
     values = tuple(value) if isinstance(value, Sequence | torch.Size) else (value,)
     return tuple(int(v) for v in (values * axes if len(values) == 1 else values))
+
+
+def memory_format(tensor: Tensor) -> torch.memory_format:
+    """Tell how a tensor is laid out, so that another can be laid out alike."""
+    for ndim, channels_last in ((4, torch.channels_last), (5, torch.channels_last_3d)):
+        if (
+            tensor.ndim == ndim
+            and not tensor.is_contiguous()
+            and tensor.is_contiguous(memory_format=channels_last)
+        ):
+            return channels_last
+    return torch.contiguous_format
 
 
 def _forms(axes: int, name: str) -> list[Any]:

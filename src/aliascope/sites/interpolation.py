@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aliascope.sites.calls import all_axes, bind, per_axis
+from aliascope.sites.calls import all_axes, bind, memory_format, per_axis
 from aliascope.sites.pooling import AVG_POOL
 from aliascope.sites.registry import Split, Unsupported, register
 
@@ -101,7 +101,7 @@ def _interpolation(call: Mapping[str, Any]) -> Split | Unsupported | None:
         return Unsupported("interpolate", "antialias with align_corners has no rule", rate)
 
     def dense_of(signal: Tensor) -> Tensor:
-        memory_format = _memory_format(signal)
+        layout = memory_format(signal)
         for axis, (r, w) in enumerate(zip(rate, wanted, strict=True), start=2):
             if antialias:
                 signal = _antialiased_axis(signal, axis, r, mode)
@@ -112,7 +112,7 @@ def _interpolation(call: Mapping[str, Any]) -> Split | Unsupported | None:
             else:
                 signal = _interpolated_axis(signal, axis, r, mode)
             signal = signal.narrow(axis, 0, min(signal.shape[axis], r * w))
-        return signal.contiguous(memory_format=memory_format)
+        return signal.contiguous(memory_format=layout)
 
     return Split.by_channel("interpolate", rate, x, dense_of)
 
@@ -168,14 +168,3 @@ def _antialiased_axis(signal: Tensor, axis: int, rate: int, mode: str) -> Tensor
     weights = (weights / weights.sum(dim=1, keepdim=True)).to(signal.dtype)
     with torch.autocast(signal.device.type, enabled=False):  # it would round the product
         return (signal.movedim(axis, -1) @ weights.T).movedim(-1, axis)
-
-
-def _memory_format(tensor: Tensor) -> torch.memory_format:
-    for ndim, channels_last in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-        if (
-            tensor.ndim == ndim
-            and not tensor.is_contiguous()
-            and tensor.is_contiguous(memory_format=channels_last)
-        ):
-            return channels_last
-    return torch.contiguous_format

@@ -131,13 +131,16 @@ class Split:
             channels=signal.shape[1],
         )
 
+    def kept(self, dense: Tensor) -> Tensor:
+        """View every rate-th sample of the last axes."""
+        index: Any = (..., *(slice(None, None, r) for r in self.rate))
+        return dense[index]
+
     def decimate(self, dense: Tensor) -> Tensor:
         """Keep every rate-th sample of the last axes."""
-        index: Any = (..., *(slice(None, None, r) for r in self.rate))
-        decimated = dense[index]
         if not self.contiguous:
-            return decimated
-        return decimated.clone()  # in the memory layout of the dense signal
+            return self.kept(dense)
+        return self.kept(dense).clone()  # in the memory layout of the dense signal
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,62 @@
+"""Writing files: each whole or not at all, and a failure in one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from aliascope.errors import AliascopeError
+
+LONGEST_STEM = 40
+"""Characters of a file's name that its draft's name has, which needs room for more."""
+
+
+@contextlib.contextmanager
+def writing(place: Path, remedy: str = "mend that, or pass another folder") -> Iterator[None]:
+    """Say in one sentence that a file or folder cannot be written, and what to do.
+
+    Examples
+    --------
+    >>> with writing(Path("/results")):
+    ...     raise OSError(28, "No space left on device")
+    Traceback (most recent call last):
+    aliascope.errors.AliascopeError: /results cannot be written (No space left on device); mend ...
+    """
+    try:
+        yield
+    except OSError as error:
+        raise AliascopeError(
+            f"{place} cannot be written ({error.strerror or error}); {remedy}."
+        ) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a place beside a file to write its draft, and put that there when all went well.
+
+    Parameters
+    ----------
+    path : Path
+        File to write; its folder is made where missing.
+
+    Yields
+    ------
+    Path
+        The draft, whose name begins with a dot and ends in ``.tmp``.
+
+    Raises
+    ------
+    OSError
+        As the system has it; see `writing`.
+    """
+    draft = path.with_name(f".{path.name[:LONGEST_STEM]}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield draft
+        draft.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
