@@ -21,9 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aliascope.execution import fastest_precision
 from aliascope.oscillations.images import Oscillations
 from aliascope.oscillations.networks import find_network
-from aliascope.oscillations.recipe import Recipe, fastest_precision
+from aliascope.oscillations.recipe import Recipe
 from aliascope.oscillations.training import Machine, Supply, _Session
 
 BATCH = 128

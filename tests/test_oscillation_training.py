@@ -16,9 +16,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from aliascope.errors import AliascopeError
+from aliascope.execution import fastest_precision
 from aliascope.oscillations import training as training_module
 from aliascope.oscillations.networks import find_network
-from aliascope.oscillations.recipe import Recipe, fastest_precision
+from aliascope.oscillations.recipe import Recipe
 from aliascope.oscillations.training import Machine, Supply, train
 from aliascope.oscillations.training_folder import TrainingFolder, best_epoch
 

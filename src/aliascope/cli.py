@@ -219,6 +219,14 @@ def evaluate(
             "the complex folds too (large: 170 MB an image for a ResNet-34).",
         ),
     ] = "site",
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="float32|bfloat16",
+            help="Of the network's products, measured and attacked; its signals are measured in "
+            "float32.",
+        ),
+    ] = "float32",
     save_features: Annotated[
         bool, typer.Option("--save-features", help="Keep the input of the classifier's last layer.")
     ] = False,
@@ -249,6 +257,12 @@ def evaluate(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="More for the torchattacks class; repeatable."),
     ] = None,
+    compile_attack: Annotated[
+        bool,
+        typer.Option(
+            "--compile", help="Compile the network (torch.compile) for an attack's steps."
+        ),
+    ] = False,
     save_adversarial: Annotated[
         int, typer.Option(metavar="N", help="Keep the disturbed pixels of the first N images.")
     ] = 0,
@@ -293,6 +307,7 @@ def evaluate(
         reference=reference,
         grid=grid,
         fold_scale=fold_scale,
+        precision=precision,
         save_features=save_features,
         attack=attack,
         eps=_numbers(eps),
@@ -322,6 +337,7 @@ def evaluate(
         resume=resume,
         engine=engine,
         workspace=None if workspace is None else round(workspace * 2**20),
+        compile=compile_attack,
     )
     _show(measurement, folder, accounting)
 

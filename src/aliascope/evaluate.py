@@ -27,6 +27,7 @@ from aliascope.data import Images as ImageSource
 from aliascope.data import collate
 from aliascope.engines import check_engine
 from aliascope.errors import AliascopeError
+from aliascope.execution import compiled, compiling, products_in, settle_layout
 from aliascope.measurement import Measurement
 from aliascope.models import LoadedModel
 from aliascope.options import Options
@@ -166,6 +167,7 @@ def evaluate(
     progress: Progress | None = None,
     engine: str = "auto",
     workspace: int | None = None,
+    compile: bool = False,
 ) -> Measurement:
     """Run images through a model and measure, into a run directory.
 
@@ -190,6 +192,9 @@ def evaluate(
     engine, workspace
         See :func:`aliascope.engines.count_categories`; they change the time and memory it takes,
         and of the numbers at most the rounding.
+    compile : bool
+        Compile the network with ``torch.compile`` for the steps of an attack, and wait for that at
+        the first. A measured pass cannot be compiled: it is opened call by call.
 
     Returns
     -------
@@ -212,7 +217,7 @@ def evaluate(
     torch.manual_seed(options.seed)
     began = time.monotonic()
     try:
-        runner = _BatchRunner(loaded, options, store, device, engine, workspace)
+        runner = _BatchRunner(loaded, options, store, device, engine, workspace, compile)
         _run_batches(runner, images, chosen, workers, progress)
         measurement = Measurement(store)
         if len(measurement.samples) == 0:
@@ -377,6 +382,7 @@ def _run_batches(
         batch_sampler=[batches[k] for k in missing],
         num_workers=min(workers, len(missing)) if len(missing) > 1 else 0,
         collate_fn=collate,
+        pin_memory=runner.device.type == "cuda",
     )
     with runner:
         for (k, places), batch in zip(missing.items(), loader, strict=True):
@@ -398,9 +404,14 @@ class _BatchRunner:
         device: str,
         engine: str = "auto",
         workspace: int | None = None,
+        compile: bool = False,
     ) -> None:
-        self.loaded, self.options, self.store, self.device = loaded, options, store, device
+        self.loaded, self.options, self.store = loaded, options, store
+        self.device = torch.device(device)
         self.model: nn.Module = loaded.model
+        self.attacked: nn.Module = self.model
+        self._compile = compile
+        self._layout: torch.memory_format | None = None
         self.scope = options.scope(loaded.network, store, engine=engine, workspace=workspace)
         self.attack = options.make_attack()
         self.features: Features | None = None
@@ -408,7 +419,8 @@ class _BatchRunner:
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> _BatchRunner:
-        self.model = on_device(self.loaded, self.device)
+        self.model = on_device(self.loaded, str(self.device))
+        self.attacked = compiled(self.model) if self._compile else self.model
         self._exit.enter_context(evaluating(self.model))
         if self.options.save_features:
             self.features = self._exit.enter_context(catching_features(self.loaded.network))
@@ -422,10 +434,11 @@ class _BatchRunner:
         samples = pd.DataFrame({"sample": batch.indices.numpy(), "name": batch.names})
         if (batch.labels >= 0).any():
             samples["label"] = batch.labels.numpy()
-        images = batch.images.to(self.device)
+        images = self._images_of(batch)
         if len(samples) and eps is not None:
             images = self._disturbed(images, batch.labels.to(self.device), eps, number)
         with (
+            products_in(self.options.precision, self.device),
             self.scope,
             self.scope.batch(samples, number=number, unreadable=batch.bad, eps=eps) as part,
         ):
@@ -441,6 +454,16 @@ class _BatchRunner:
             kept = samples["sample"].to_numpy() < self.options.start + self.options.save_adversarial
             if eps is not None and kept.any():
                 part.arrays["adversarial"] = images.float().cpu().numpy()[kept]
+
+    def _images_of(self, batch: ImageBatch) -> Tensor:
+        """Move a batch to the device, in the memory format that the model is fast in."""
+        images = batch.images.to(self.device, non_blocking=True)
+        if len(images) == 0:
+            return images
+        if self._layout is None:
+            with refusing_images(self.loaded.name, images.shape[-2:]):
+                self._layout = settle_layout(self.model, images.shape[1:], self.device)
+        return images.contiguous(memory_format=self._layout)
 
     def _disturbed(self, images: Tensor, labels: Tensor, eps: float, number: int) -> Tensor:
         assert self.attack is not None
@@ -458,4 +481,5 @@ class _BatchRunner:
                     stacklevel=2,
                 )
         seed = self.options.seed * 1_000_003 + number
-        return self.attack.perturb(self.model, images, labels, eps, seed)
+        with products_in(self.options.precision, self.device), compiling():
+            return self.attack.perturb(self.attacked, images, labels, eps, seed)

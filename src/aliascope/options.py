@@ -10,6 +10,7 @@ from torch import nn
 
 from aliascope.attacks import PUBLISHED_EPS, PUBLISHED_STEPS, Attack
 from aliascope.errors import AliascopeError
+from aliascope.execution import check_precision
 from aliascope.models import check_seed
 from aliascope.recorder import DETAILS
 from aliascope.scope import Scope
@@ -38,6 +39,8 @@ class Options:
         What is kept of each image.
     threshold_db, reference, grid, fold_scale
         See :class:`aliascope.spectrum.Criterion`.
+    precision : {"float32", "bfloat16"}
+        Of the network's products, measured and attacked; its signals are measured in float32.
     save_features : bool
         Keep the input of the classifier's last layer.
     attack : str or None
@@ -71,6 +74,7 @@ class Options:
     reference: str = "max"
     grid: str = "auto"
     fold_scale: str = "unit"
+    precision: str = "float32"
     save_features: bool = False
     attack: str | None = None
     eps: tuple[float, ...] = PUBLISHED_EPS
@@ -85,6 +89,7 @@ class Options:
             if value is not None and value < least:
                 raise AliascopeError(f"{name} is {value}, but it must be {least} or more.")
         check_seed(self.seed)
+        check_precision(self.precision)
         if self.attack is None:
             for name in OF_ATTACK:
                 if getattr(self, name) != getattr(Options, name, {}):

@@ -354,7 +354,7 @@ def _numbers(text: str, name: str, kind: type[Any]) -> list[Any]:
 
 
 def _precision(name: str, device: str) -> str:
-    from aliascope.oscillations.recipe import fastest_precision
+    from aliascope.execution import fastest_precision
 
     return fastest_precision(device) if name == "auto" else name
 

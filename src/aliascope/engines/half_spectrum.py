@@ -20,6 +20,7 @@ The FFTs are torch's. What follows them is either torch's too, or on a CPU one c
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -68,7 +69,7 @@ def count_categories(
     rate = tuple(rate)
     n, channels, *size = dense.shape
     counts = torch.empty((n * channels, 4), dtype=torch.int64, device=dense.device)
-    counter = _BlockCounter(size, rate, criterion, dense, workspace, fused)
+    counter = _counter(size, rate, criterion, dense, workspace, fused)
     done = 0
     chunk_bytes = CHUNK_BYTES if workspace is None else min(CHUNK_BYTES, workspace // 4)
     for signals in _contiguous_chunks(dense, chunk_bytes):
@@ -76,6 +77,38 @@ def count_categories(
             counts[done : done + len(block)] = counter(block)
             done += len(block)
     return counts.view(n, channels, 4)
+
+
+class _LastCounter(threading.local):
+    """The counter that this thread used last, on a CPU: parts of one signal come in a row."""
+
+    key: Any = None
+    counter: _BlockCounter | None = None
+
+
+_last = _LastCounter()
+
+
+def _counter(
+    size: Sequence[int],
+    rate: tuple[int, ...],
+    criterion: Criterion,
+    dense: Tensor,
+    workspace: int | None,
+    fused: Any,
+) -> _BlockCounter:
+    """Give the last counter where it fits, and otherwise make one."""
+    if dense.device.type != "cpu":  # a GPU's memory is for others to use
+        return _BlockCounter(size, rate, criterion, dense, workspace, fused)
+    how = (workspace, fused is None, torch.get_num_threads(), BLOCK_BYTES["cpu"])
+    # Tensors made in inference mode are not to be written outside of it.
+    what = (tuple(size), rate, _working_dtype(dense.dtype), torch.is_inference_mode_enabled())
+    key = (criterion, *what, *how)
+    if _last.key != key or _last.counter is None or not _last.counter.suits(dense):
+        _last.key, _last.counter = None, None  # let its buffers go before others are made
+        _last.counter = _BlockCounter(size, rate, criterion, dense, workspace, fused)
+        _last.key = key
+    return _last.counter
 
 
 def _contiguous_chunks(dense: Tensor, chunk_bytes: int) -> Iterator[Tensor]:
@@ -131,6 +164,7 @@ class _BlockCounter:
         capacity = self.threads * max(1, block_bytes // signal_bytes)
         if workspace is not None:
             capacity = min(capacity, max(1, workspace // (BUFFERS * signal_bytes)))
+        self._most = capacity
         self.capacity = min(dense.shape[0] * dense.shape[1], capacity)
 
         def buffer(*shape: int, dtype: torch.dtype) -> Tensor:
@@ -142,6 +176,10 @@ class _BlockCounter:
         if fused is None:
             self.power = buffer(half, *row_lengths, dtype=real)
             self.passes = buffer(half, *row_lengths, dtype=torch.bool)
+
+    def suits(self, dense: Tensor) -> bool:
+        """Whether its blocks would be as large, were it made for this signal."""
+        return self.capacity >= min(dense.shape[0] * dense.shape[1], self._most)
 
     def __call__(self, signals: Tensor) -> Tensor:
         """Count: signals (B, *size) to (B, 4)."""

@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-import torch
-
 from aliascope.errors import AliascopeError
+from aliascope.execution import check_precision
 from aliascope.oscillations.images import Oscillations, split_seed
 from aliascope.oscillations.networks import Network, find_network
-
-PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -89,10 +86,7 @@ class Recipe:
                 raise AliascopeError(
                     f"{name} is {getattr(self, name):g}, but it must be 0 or more, and finite."
                 )
-        if self.precision not in PRECISIONS:
-            raise AliascopeError(
-                f"precision is {self.precision!r}, but it must be one of {', '.join(PRECISIONS)}."
-            )
+        check_precision(self.precision)
 
     @property
     def member(self) -> Network:
@@ -136,32 +130,3 @@ class Recipe:
                     f"The recipe's {name} is {value!r}, which is no {types[name]}."
                 )
         return cls(**content)
-
-
-def fastest_precision(device: str) -> str:
-    """Choose bfloat16 where the device multiplies it natively, else float32.
-
-    Parameters
-    ----------
-    device : str
-        Such as "cpu" or "cuda:0".
-
-    Returns
-    -------
-    str
-        One of `PRECISIONS`.
-
-    Examples
-    --------
-    >>> fastest_precision("cpu") in PRECISIONS
-    True
-    """
-    kind = torch.device(device).type
-    if kind == "cpu":
-        capabilities = (
-            torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-        )
-        native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-    else:
-        native = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bfloat16" if native else "float32"

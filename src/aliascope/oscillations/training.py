@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 import aliascope
 from aliascope.errors import AliascopeError
+from aliascope.execution import fast_layout, products_in
 from aliascope.oscillations.images import Oscillations
 from aliascope.oscillations.recipe import Recipe
 from aliascope.oscillations.training_folder import COMPLETE, RUNNING, TrainingFolder, best_epoch
@@ -23,9 +24,6 @@ from aliascope.probe import check_device
 
 KEPT_BYTES = 2**29
 """A set of images up to this size is made once and kept on the device, a larger one per batch."""
-
-SAFE_CHANNELS = 16
-"""Channels from which on 1 × 1 convolutions are trained channels last on the CPU."""
 
 EVALUATION_BATCH = 250
 """Images in a pass without gradients."""
@@ -184,7 +182,7 @@ class _Session:
         self.device = torch.device(machine.device)
         self.network = recipe.member.build(classes=recipe.frequencies**2, seed=recipe.seed)
         self.network.to(self.device)
-        self.network.to(memory_format=_memory_format(self.network, self.device))
+        self.network.to(memory_format=fast_layout(self.network, self.device))
         self._run = torch.compile(self.network) if machine.compile else self.network
         self._optimizer = torch.optim.Adam(
             self.network.parameters(),
@@ -253,7 +251,7 @@ class _Session:
     def step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Train on a batch; give its mean loss and its logits."""
         self._optimizer.zero_grad(set_to_none=True)
-        with _products_in(self.recipe.precision, self.device):
+        with products_in(self.recipe.precision, self.device):
             logits = self._run(images)
         loss = F.cross_entropy(logits.float(), labels)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -270,7 +268,7 @@ class _Session:
         self.network.eval()
         with torch.inference_mode():
             for pixels, labels in images.batches(EVALUATION_BATCH):
-                with _products_in(precision, self.device):
+                with products_in(precision, self.device):
                     logits = run(pixels)
                 loss = F.cross_entropy(logits.float(), labels, reduction="sum")
                 totals += _sums(loss, logits, labels)
@@ -340,27 +338,8 @@ class Supply:
             yield self.batch(indices)
 
 
-def _memory_format(network: nn.Module, device: torch.device) -> torch.memory_format:
-    """Choose channels_last, which is faster on every device, but where it is not safe.
-
-    Seen with torch 2.15 on two threads: the backward pass of a strided 1 × 1 convolution of 8
-    channels, channels last, writes past its memory when the batch is odd. With 16 and more it
-    does not.
-    """
-    unsafe = device.type == "cpu" and any(
-        module.kernel_size == (1, 1) and module.in_channels < SAFE_CHANNELS
-        for module in network.modules()
-        if isinstance(module, nn.Conv2d)
-    )
-    return torch.contiguous_format if unsafe else torch.channels_last
-
-
 def _sums(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([loss.double(), (logits.argmax(1) == labels).sum().double()])
-
-
-def _products_in(precision: str, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 @contextlib.contextmanager
