@@ -201,7 +201,7 @@ def test_a_folder_that_holds_something_else_is_not_written_into(here):
 def test_unreadable_images_are_left_out_counted_and_named(here):
     Path("photos/1/0.png").write_bytes(b"no image")
     Path("photos/3/2.png").write_bytes(b"")
-    measurement = run("run", Options(batch_size=4))
+    measurement = run("run", Options(batch_size=4), max_bad=0.2)
     assert len(measurement.samples) == 10
     assert not set(measurement.samples["sample"]) & {3, 11}
     assert [entry[1] for entry in measurement.unreadable] == ["1/0.png", "3/2.png"]
@@ -212,7 +212,7 @@ def test_unreadable_images_are_left_out_counted_and_named(here):
 def test_a_batch_of_unreadable_images_only_is_skipped(here):
     for i in range(3):
         Path(f"photos/1/{i}.png").write_bytes(b"no image")
-    assert len(run("run", Options(batch_size=3)).samples) == 9
+    assert len(run("run", Options(batch_size=3), max_bad=0.25).samples) == 9
 
 
 def test_when_no_image_can_be_read_nothing_is_left_behind(here):

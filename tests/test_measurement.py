@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 
@@ -278,13 +279,43 @@ def saved(tmp_path):
 
 
 def changed(name, change):
-    """Rewrite a table of part 1."""
+    """Rewrite a table of part 1, with its checksum."""
 
     def damage(run):
         path = run / "parts" / "000001" / f"{name}.parquet"
         change(pd.read_parquet(path)).to_parquet(path, index=False)
+        signed()(run)
 
     return damage
+
+
+def signed(**content):
+    """Write part.json of part 1, with the checksums of what is there: an attacker can."""
+
+    def damage(run):
+        folder = run / "parts" / "000001"
+        before = json.loads((folder / "part.json").read_text())
+        del before["sha256"]
+        now = {**before, **content}
+        for name in set(now["files"]) if "files" not in content else ():
+            data = (folder / name).read_bytes()
+            now["files"][name] = [len(data), hashlib.sha256(data).hexdigest()]
+        digest = hashlib.sha256(json.dumps(now, sort_keys=True).encode()).hexdigest()
+        (folder / "part.json").write_text(json.dumps({**now, "sha256": digest}))
+
+    return damage
+
+
+def cut_short(run):
+    path = run / "parts/000001/counts.parquet"
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def bit_flipped(run):
+    path = run / "parts/000001/samples.parquet"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
 
 
 def written(text, name="parts/000001/part.json"):
@@ -300,10 +331,15 @@ def written(text, name="parts/000001/part.json"):
         written("PAR1 no more", "parts/000001/samples.parquet"),
         written('{"sites": ['),
         written("[1]"),
-        written('{"sites": ["a"], "unreadable": []}'),
-        written(json.dumps({"sites": [site("a", rate="x")], "unreadable": []})),
-        written(json.dumps({"sites": [site("a")], "unreadable": [[1, 2]]})),
-        written(json.dumps({"sites": [], "unreadable": []})),
+        written('{"sites": [], "unreadable": []}'),
+        cut_short,
+        bit_flipped,
+        signed(sites=["a"]),
+        signed(sites=[site("a", rate="x")]),
+        signed(unreadable=[[1, 2]]),
+        signed(sites=[]),
+        signed(files={}),
+        signed(files={"counts.parquet": "x"}),
         changed("counts", lambda table: table.drop(columns="tangled")),
         changed("counts", lambda table: table.assign(tangled=-1)),
         changed("counts", lambda table: table.assign(tangled=0.5)),
@@ -316,7 +352,7 @@ def test_a_damaged_part_is_named_and_can_be_removed(saved, damage):
     with pytest.raises(al.AliascopeError, match=r"missing or damaged.*remove the folder") as caught:
         al.load(saved)
     assert "\n" not in str(caught.value)
-    shutil.rmtree(str(caught.value).split("remove the folder ")[1].split(",")[0])
+    shutil.rmtree(str(caught.value).split("remove the folder ")[1].rstrip("."))
     assert len(al.load(saved).samples) in (1, 2)
 
 

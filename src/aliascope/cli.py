@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from aliascope.measurement import Measurement
     from aliascope.models import LoadedModel
     from aliascope.options import Options
+    from aliascope.team import Team
 
 WIDE = 112
 """Columns that the table with bars and shapes takes; a narrower terminal gets a plain one."""
@@ -233,6 +234,21 @@ def evaluate(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in the output folder.")
     ] = False,
+    max_bad: Annotated[
+        float,
+        typer.Option(
+            metavar="FRACTION", help="Stop when more of the images than this cannot be read."
+        ),
+    ] = 0.01,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K/N",
+            help="Measure the K-th of N shares of the batches, into a folder that all N use; the "
+            "last to end concludes the run.",
+            show_default="all of them",
+        ),
+    ] = None,
     attack: Annotated[
         str | None,
         typer.Option(
@@ -295,6 +311,7 @@ def evaluate(
     from aliascope.models import load_model
     from aliascope.options import Options
     from aliascope.probe import automatic_device
+    from aliascope.team import local_device, local_processes, team_of
 
     check_accounting(accounting)
     options = Options(
@@ -316,30 +333,35 @@ def evaluate(
         attack_arguments=_named_values(attack_argument or []),
         save_adversarial=save_adversarial,
     )
-    loaded = load_model(
-        model,
-        weights=weights,
-        resize=resize,
-        crop=crop,
-        interpolation=interpolation,
-        mean=None if mean is None else _numbers(mean),
-        std=None if std is None else _numbers(std),
-        seed=seed,
-    )
     folder = output or Path("runs", f"{_file_name(model)}-{_file_name(data)}")
-    measurement = _evaluate(
-        loaded,
-        data,
-        folder,
-        options,
-        device=automatic_device(device),
-        workers=min(8, os.cpu_count() or 1) if workers is None else workers,
-        resume=resume,
-        engine=engine,
-        workspace=None if workspace is None else round(workspace * 2**20),
-        compile=compile_attack,
-    )
-    _show(measurement, folder, accounting)
+    cores = (os.cpu_count() or 1) // local_processes()
+    with team_of(shard) as team:
+        loaded = load_model(
+            model,
+            weights=weights,
+            resize=resize,
+            crop=crop,
+            interpolation=interpolation,
+            mean=None if mean is None else _numbers(mean),
+            std=None if std is None else _numbers(std),
+            seed=seed,
+        )
+        measurement = _evaluate(
+            loaded,
+            data,
+            folder,
+            options,
+            team,
+            device=local_device(automatic_device(device)),
+            workers=max(1, min(8, cores)) if workers is None else workers,
+            resume=resume,
+            engine=engine,
+            workspace=None if workspace is None else round(workspace * 2**20),
+            max_bad=max_bad,
+            compile=compile_attack,
+        )
+    if team.leads:
+        _show(measurement, folder, accounting)
 
 
 def _evaluate(
@@ -347,6 +369,7 @@ def _evaluate(
     data: str,
     folder: Path,
     options: Options,
+    team: Team,
     *,
     device: str,
     **how: Any,
@@ -354,6 +377,7 @@ def _evaluate(
     from aliascope.data import first_size, open_data
     from aliascope.evaluate import evaluate as evaluate_images
     from aliascope.probe import no_sites, probe
+    from aliascope.team import QuietError
 
     console = _console()
     preprocessing = loaded.preprocessing
@@ -361,14 +385,16 @@ def _evaluate(
     if not any(site.supported for site in found.sites):
         raise AliascopeError(no_sites(loaded.name, found.sites))
     images = open_data(data, preprocessing, num_classes=found.classes, seed=options.seed)
-    console.print(
-        f"{loaded.name} (weights {loaded.weights}) on {data}, {device}\n"
-        f"images: {preprocessing.describe()}",
-        style="dim",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-    )
+    if team.leads:
+        share = "" if team.alone else f", {team.index + 1} of {team.size} processes"
+        console.print(
+            f"{loaded.name} (weights {loaded.weights}) on {data}, {device}{share}\n"
+            f"images: {preprocessing.describe()}",
+            style="dim",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
     with _ImagesProgress() as progress:
         try:
             return evaluate_images(
@@ -377,16 +403,20 @@ def _evaluate(
                 folder,
                 options,
                 device=device,
-                progress=progress.report,
+                progress=progress.report if team.leads else None,
+                team=team,
                 **how,
             )
+        except QuietError:
+            raise typer.Exit(2) from None
         except KeyboardInterrupt:
             progress.stop()
-            print(
-                f"aliascope: interrupted after {progress.done} images, kept in {folder}; "
-                "run the same command with --resume to go on.",
-                file=sys.stderr,
-            )
+            if team.leads:
+                print(
+                    f"aliascope: interrupted after {progress.done} images, kept in {folder}; "
+                    "run the same command with --resume to go on.",
+                    file=sys.stderr,
+                )
             raise typer.Exit(INTERRUPTED) from None
 
 

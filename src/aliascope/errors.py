@@ -23,3 +23,7 @@ class AliascopeError(ValueError):
         if message.startswith("Caught AliascopeError in DataLoader worker"):
             message = re.split(r"\baliascope\.errors\.AliascopeError: ", message)[-1].strip()
         super().__init__(message)
+
+
+class OutOfMemoryError(AliascopeError):
+    """A device's memory is too small for what was asked of it."""

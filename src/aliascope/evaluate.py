@@ -26,7 +26,7 @@ from aliascope.data import Batch as ImageBatch
 from aliascope.data import Images as ImageSource
 from aliascope.data import collate
 from aliascope.engines import check_engine
-from aliascope.errors import AliascopeError
+from aliascope.errors import AliascopeError, OutOfMemoryError
 from aliascope.execution import compiled, compiling, products_in, settle_layout
 from aliascope.measurement import Measurement
 from aliascope.models import LoadedModel
@@ -36,6 +36,7 @@ from aliascope.probe import no_sites, on_device, probe, refusing_images
 from aliascope.scope import Scope, evaluating
 from aliascope.seam import Handler
 from aliascope.store import Store, plain
+from aliascope.team import Team
 
 __all__ = ["Options", "evaluate", "measure", "probe"]
 
@@ -167,6 +168,8 @@ def evaluate(
     progress: Progress | None = None,
     engine: str = "auto",
     workspace: int | None = None,
+    max_bad: float = 0.01,
+    team: Team | None = None,
     compile: bool = False,
 ) -> Measurement:
     """Run images through a model and measure, into a run directory.
@@ -192,6 +195,10 @@ def evaluate(
     engine, workspace
         See :func:`aliascope.engines.count_categories`; they change the time and memory it takes,
         and of the numbers at most the rounding.
+    max_bad : float
+        Stop when more than this fraction of the images cannot be read.
+    team : Team, optional
+        Which share of the batches is this process's; all of them by default.
     compile : bool
         Compile the network with ``torch.compile`` for the steps of an attack, and wait for that at
         the first. A measured pass cannot be compiled: it is opened call by call.
@@ -199,47 +206,71 @@ def evaluate(
     Returns
     -------
     Measurement
+        Of all parts that are there; with a team, those of others too.
 
     Raises
     ------
     AliascopeError
         If the folder holds something else, the options are not those of the run to resume, the
-        model has no site or does not take the images, or no image could be read.
+        model has no site or does not take the images, or no image or too few could be read.
+    QuietError
+        If another process of the team has said what went wrong.
     """
     options = options or Options()
+    team = team or Team()
     check_engine(engine, workspace)
+    if not 0 <= max_bad <= 1:
+        raise AliascopeError(f"max_bad is {max_bad}, but it is a fraction, from 0 to 1.")
     if workers < 0:
         raise AliascopeError(f"workers is {workers}, but it must be 0 or more.")
     chosen = _chosen(images, options)
     store = Store(folder)
     content = _description(loaded, images, chosen, options, device)
-    created = _enter_folder(store, content, resume)
+    created = team.first(
+        lambda: _enter_folder(
+            store, content, resume=resume or (not team.alone and not team.connected)
+        ),
+        join=lambda: _enter_folder(store, content, resume=True),
+    )
     torch.manual_seed(options.seed)
     began = time.monotonic()
     try:
         runner = _BatchRunner(loaded, options, store, device, engine, workspace, compile)
-        _run_batches(runner, images, chosen, workers, progress)
+        work = _Work(images, chosen, options, team, max_bad)
+        work.run(runner, workers, progress)
+        team.wait()
         measurement = Measurement(store)
-        if len(measurement.samples) == 0:
+        if len(measurement.samples) == 0 and work.whole(store):
             name, reason = measurement.unreadable[0][1:]
             raise AliascopeError(
                 f"None of the {len(chosen)} images could be read (first: {name}: {reason}); "
                 "pass a folder of intact images."
             )
     except AliascopeError:
-        if created is not None and (
-            len(store.part_numbers()) == 0 or len(Measurement(store).samples) == 0
-        ):
+        if created is not None and team.alone and _is_empty(store):
             _leave_nothing(store, created)
         raise
-    content = store.read_run()
-    if content.get("status") != "complete":
-        store.remove_drafts()
-        content.update(_outcome(measurement), status="complete")
-        if created is not None:  # of a resumed run, the time before is not known
-            content["seconds"] = round(time.monotonic() - began, 1)
-        store.write_run(content)
+    if team.leads and work.whole(store):
+        seconds = None if created is None or not team.alone else time.monotonic() - began
+        _conclude(store, measurement, seconds)
+    team.wait()
     return Measurement(store)
+
+
+def _is_empty(store: Store) -> bool:
+    return len(store.part_numbers()) == 0 or len(Measurement(store).samples) == 0
+
+
+def _conclude(store: Store, measurement: Measurement, seconds: float | None) -> None:
+    """Write into run.json what came out, once; the time is not known of a run in several goes."""
+    content = store.read_run()
+    if content.get("status") == "complete":
+        return
+    store.remove_drafts()
+    content.update(_outcome(measurement), status="complete")
+    if seconds is not None:
+        content["seconds"] = round(seconds, 1)
+    store.write_run(content)
 
 
 def _chosen(images: ImageSource, options: Options) -> range:
@@ -257,24 +288,30 @@ def _chosen(images: ImageSource, options: Options) -> range:
 def _enter_folder(store: Store, content: dict[str, Any], resume: bool) -> list[Path] | None:
     """Begin the run, and say which folders were made for it; None: it goes on with another."""
     if store.has_run():
-        if not resume:
-            raise AliascopeError(
-                f"{store.folder} holds a run already; pass --resume to go on with it, or another "
-                "folder with -o."
-            )
-        _check_same(store, Store.existing(store.folder).read_run(), content)
+        _join(store, content, resume)
         return None
-    if store.folder.exists() and (not store.folder.is_dir() or any(store.folder.iterdir())):
+    if store.folder.exists() and (not store.folder.is_dir() or store.holds_something_else()):
         raise AliascopeError(
             f"{store.folder} is not empty and holds no run; pass another folder with -o."
         )
     created = [each for each in (store.folder, *store.folder.parents) if not each.exists()]
     try:
-        store.write_run({**content, "status": "running"})
+        if not store.create_run({**content, "status": "running"}):
+            _join(store, content, resume)
+            return None
     except AliascopeError:
         _leave_nothing(store, created)
         raise
     return created
+
+
+def _join(store: Store, content: dict[str, Any], resume: bool) -> None:
+    if not resume:
+        raise AliascopeError(
+            f"{store.folder} holds a run already; pass --resume to go on with it, or another "
+            "folder with -o."
+        )
+    _check_same(store, Store.existing(store.folder).read_run(), content)
 
 
 def _leave_nothing(store: Store, created: list[Path]) -> None:
@@ -348,49 +385,90 @@ def _outcome(measurement: Measurement) -> dict[str, Any]:
     }
 
 
-def _run_batches(
-    runner: _BatchRunner,
-    images: ImageSource,
-    chosen: range,
-    workers: int,
-    progress: Progress | None,
-) -> None:
-    """Run the parts that the store lacks: each batch, at each epsilon of an attack.
+class _Work:
+    """The parts of a run: each batch, at each epsilon of an attack.
 
     Part ``k * len(conditions) + i`` is batch k at the i-th epsilon, and batch k always holds the
-    same images, so that a run can be resumed or split.
+    same images, so that a run can be resumed or shared.
     """
-    options, store = runner.options, runner.store
-    conditions = options.conditions
-    batches = [
-        list(chosen[i : i + options.batch_size]) for i in range(0, len(chosen), options.batch_size)
-    ]
-    there = set(store.part_numbers())
-    missing = {
-        k: [i for i in range(len(conditions)) if k * len(conditions) + i not in there]
-        for k in range(len(batches))
-    }
-    missing = {k: places for k, places in missing.items() if places}
-    total = len(chosen) * len(conditions)
-    done = total - sum(len(batches[k]) * len(places) for k, places in missing.items())
-    if progress:
-        progress(done, total)
-    if not missing:
-        return
-    loader: DataLoader[Any] = DataLoader(
-        cast("Dataset[Any]", images),
-        batch_sampler=[batches[k] for k in missing],
-        num_workers=min(workers, len(missing)) if len(missing) > 1 else 0,
-        collate_fn=collate,
-        pin_memory=runner.device.type == "cuda",
-    )
-    with runner:
-        for (k, places), batch in zip(missing.items(), loader, strict=True):
-            for i in places:
-                runner.run(batch, k * len(conditions) + i, conditions[i])
-                done += len(batches[k])
-                if progress:
-                    progress(done, total)
+
+    def __init__(
+        self, images: ImageSource, chosen: range, options: Options, team: Team, max_bad: float
+    ) -> None:
+        self._images, self._team, self._max_bad = images, team, max_bad
+        self._conditions = options.conditions
+        size = options.batch_size
+        self._batches = [list(chosen[i : i + size]) for i in range(0, len(chosen), size)]
+        self._bad: dict[int, tuple[str, str]] = {}
+
+    def whole(self, store: Store) -> bool:
+        """Whether all parts are there, those of other processes too."""
+        needed = len(self._batches) * len(self._conditions)
+        return set(store.part_numbers()).issuperset(range(needed))
+
+    def run(self, runner: _BatchRunner, workers: int, progress: Progress | None) -> None:
+        """Measure what the store lacks of this process's share."""
+        missing = self._missing(runner.store)
+        mine = [k for k in range(len(self._batches)) if self._team.owns(k)]
+        total = sum(len(self._batches[k]) for k in mine) * len(self._conditions)
+        done = total - sum(len(self._batches[k]) * len(places) for k, places in missing.items())
+        if progress:
+            progress(done, total)
+        if not missing:
+            return
+        loader: DataLoader[Any] = DataLoader(
+            cast("Dataset[Any]", self._images),
+            batch_sampler=[self._batches[k] for k in missing],
+            num_workers=min(workers, len(missing)) if len(missing) > 1 else 0,
+            collate_fn=collate,
+            pin_memory=runner.device.type == "cuda",
+        )
+        with runner:
+            for (k, places), batch in zip(missing.items(), loader, strict=True):
+                for i in places:
+                    runner.run(batch, self._number(k, i), self._conditions[i])
+                    done += len(self._batches[k])
+                    if progress:
+                        progress(done, total)
+                self._note_bad(batch.bad)
+
+    def _number(self, batch: int, condition: int) -> int:
+        return batch * len(self._conditions) + condition
+
+    def _missing(self, store: Store) -> dict[int, list[int]]:
+        """Find, by batch, the conditions at which this process has to measure it."""
+        numbers = {
+            self._number(k, i): (k, i)
+            for k in range(len(self._batches))
+            for i in range(len(self._conditions))
+            if self._team.owns(k)
+        }
+        there = set(store.part_numbers()) & set(numbers)
+        for number, reason in store.damaged_parts(sorted(there)).items():
+            warnings.warn(
+                f"Part {number} of {store.folder} is damaged ({reason}) and is measured again.",
+                stacklevel=2,
+            )
+            there.remove(number)
+        for number in there:
+            self._note_bad(store.part(number).unreadable)
+        missing: dict[int, list[int]] = {}
+        for number, (k, i) in numbers.items():
+            if number not in there:
+                missing.setdefault(k, []).append(i)
+        return missing
+
+    def _note_bad(self, bad: Sequence[tuple[int, str, str]]) -> None:
+        """Count images that could not be read, and stop when they are too many."""
+        self._bad.update({index: (name, reason) for index, name, reason in bad})
+        images = sum(map(len, self._batches))
+        if len(self._bad) > self._max_bad * images and len(self._bad) < images:
+            name, reason = next(iter(self._bad.values()))
+            raise AliascopeError(
+                f"{len(self._bad)} of {images} images could not be read so far (first: {name}: "
+                f"{reason}), more than {100 * self._max_bad:g} %; mend them, or allow more with "
+                "--max-bad, and go on with --resume."
+            )
 
 
 class _BatchRunner:
@@ -437,6 +515,38 @@ class _BatchRunner:
         images = self._images_of(batch)
         if len(samples) and eps is not None:
             images = self._disturbed(images, batch.labels.to(self.device), eps, number)
+        while True:
+            try:
+                self._measure(batch, images, samples.copy(), number, eps)
+                return
+            except OutOfMemoryError:
+                left = self.scope.halve_workspace(self.device.type)
+                if left is None:
+                    raise
+            self._say_less(left)
+
+    def _say_less(self, left: int) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        warnings.warn(
+            f"{self.device} is out of memory; measuring goes on with a workspace of "
+            f"{left / 2**20:g} MB.",
+            stacklevel=2,
+        )
+
+    def _measure(
+        self,
+        batch: ImageBatch,
+        images: Tensor,
+        samples: pd.DataFrame,
+        number: int,
+        eps: float | None,
+    ) -> None:
+        if not self.store.has_run():
+            raise AliascopeError(
+                f"{self.store.folder} was removed, or its run.json, while the run was under way; "
+                "evaluate again."
+            )
         with (
             products_in(self.options.precision, self.device),
             self.scope,
@@ -481,5 +591,9 @@ class _BatchRunner:
                     stacklevel=2,
                 )
         seed = self.options.seed * 1_000_003 + number
-        with products_in(self.options.precision, self.device), compiling():
+        with (
+            refusing_images(self.loaded.name, images.shape[-2:]),
+            compiling(),
+            products_in(self.options.precision, self.device),
+        ):
             return self.attack.perturb(self.attacked, images, labels, eps, seed)

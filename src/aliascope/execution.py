@@ -81,6 +81,12 @@ def compiling() -> Iterator[None]:
         ) from error
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device's memory, or the machine's, was too small."""
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+
+
 def fast_layout(network: nn.Module, device: torch.device) -> torch.memory_format:
     """Choose channels_last, which is faster on every device, but where it is not safe.
 

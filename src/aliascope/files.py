@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +32,11 @@ def writing(place: Path, remedy: str = "mend that, or pass another folder") -> I
         ) from error
 
 
+def token() -> str:
+    """Make part of a name that no other process has, on any machine that shares the folder."""
+    return secrets.token_hex(4)
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a place beside a file to write its draft, and put that there when all went well.
@@ -51,7 +56,7 @@ def replacing(path: Path) -> Iterator[Path]:
     OSError
         As the system has it; see `writing`.
     """
-    draft = path.with_name(f".{path.name[:LONGEST_STEM]}.{os.getpid()}.tmp")
+    draft = path.with_name(f".{path.name[:LONGEST_STEM]}.{token()}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield draft

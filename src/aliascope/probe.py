@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from aliascope.errors import AliascopeError
+from aliascope.errors import AliascopeError, OutOfMemoryError
+from aliascope.execution import is_out_of_memory
 from aliascope.models import LoadedModel
 from aliascope.predictions import class_scores
 from aliascope.scope import Scope, evaluating
@@ -120,12 +121,19 @@ def refusing_images(name: str, size: Sequence[int]) -> Iterator[None]:
         yield
     except AliascopeError:
         raise
-    except torch.OutOfMemoryError as error:
-        raise AliascopeError(
-            f"{name} ran out of memory on the device ({first_line(error)}); "
-            "pass a smaller --batch-size."
-        ) from error
-    except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        AssertionError,
+        IndexError,
+        MemoryError,
+    ) as error:
+        if is_out_of_memory(error):
+            raise OutOfMemoryError(
+                f"{name} ran out of memory on the device ({first_line(error)}); "
+                "pass a smaller --batch-size."
+            ) from error
         raise AliascopeError(
             f"{name} cannot take an image of {size[0]} × {size[1]} pixels "
             f"({first_line(error)}); pass another size with --resize and --crop, or a network "

@@ -54,7 +54,7 @@ class Recorder:
         check_engine(engine, workspace)
         self.criterion = criterion
         self.detail = detail
-        self._engine, self._workspace = engine, workspace
+        self._engine, self.workspace = engine, workspace
         self._parts: Tensor | None = None
         self._n: int | None = None
         self._writer: PartWriter | None = None
@@ -107,7 +107,7 @@ class Recorder:
 
     def _count(self, site: Site, dense: Tensor) -> Tensor:
         return count_categories(
-            dense, site.rate, self.criterion, engine=self._engine, workspace=self._workspace
+            dense, site.rate, self.criterion, engine=self._engine, workspace=self.workspace
         )
 
     def _take(self, site: Site, counts: Tensor) -> None:
@@ -118,8 +118,10 @@ class Recorder:
         not_finite = (counts == NOT_FINITE).any(dim=1)
         counts = counts.sum(dim=1).masked_fill_(not_finite, NOT_FINITE)
         if self.detail == "site":
-            not_finite = (counts == NOT_FINITE).any(dim=1)
-            counts = counts.sum(dim=1).masked_fill_(not_finite, NOT_FINITE)
+            not_finite = counts == NOT_FINITE
+            # Which channel it was is not lost with the sum: NOT_FINITE is channel 0.
+            first = NOT_FINITE - not_finite.long().argmax(dim=1)
+            counts = torch.where(not_finite.any(dim=1), first, counts.sum(dim=1))
         self._sites.append(site)
         self._counts.append(counts)
 
@@ -214,13 +216,15 @@ class Recorder:
 
     def _check_finite(self, counts: list[np.ndarray[Any, Any]], samples: pd.DataFrame) -> None:
         for site, count in zip(self._sites, counts, strict=True):
-            bad = np.argwhere(count[..., 0] == NOT_FINITE)
+            bad = np.argwhere(count[..., 0] < 0)
             if len(bad):
-                sample = samples["sample"].iloc[int(bad[0][0])]
-                channel = f", channel {bad[0][1]}" if count.ndim == 3 else ""
+                place = tuple(bad[0])
+                sample = samples["sample"].iloc[int(place[0])]
+                channel = place[1] if len(place) > 1 else NOT_FINITE - count[place][0]
                 raise AliascopeError(
-                    f"Site {site.name} has NaN or infinite values (sample {sample}{channel}); "
-                    "its spectrum is not defined, so check the weights, the inputs and the dtype."
+                    f"Site {site.name} has NaN or infinite values (sample {sample}, channel "
+                    f"{channel}); its spectrum is not defined, so check the weights, the inputs "
+                    "and the dtype."
                 )
 
     def _site_table(self, sites: Sequence[Site]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from aliascope.engines import check_engine, workspace_of
+from aliascope.engines import LEAST_WORKSPACE, check_engine, workspace_of
 from aliascope.errors import AliascopeError
 from aliascope.measurement import Measurement
 from aliascope.recorder import DETAILS, Recorder
@@ -98,7 +98,7 @@ class Scope:
             self.model, self._begin_pass, self._end_pass, again=lambda: self._seam
         )
         # One's own handlers are promised whole dense signals.
-        by_parts = None if handlers else _MeasuredParts(self._recording, workspace)
+        by_parts = None if handlers else _MeasuredParts(self._recording, lambda: self._workspace)
         self._seam = Seam(lambda: self._tracker.path, [*handlers, self._measure], by_parts)
         self._store = store
         self._exit = contextlib.ExitStack()
@@ -111,6 +111,27 @@ class Scope:
     def sites(self) -> list[Site]:
         """Sites found so far, in the order in which they first ran."""
         return self._seam.sites
+
+    def halve_workspace(self, device_type: str) -> int | None:
+        """Take half as much memory from now on, of a device that has run out of it.
+
+        Parameters
+        ----------
+        device_type : str
+            "cpu" or "cuda".
+
+        Returns
+        -------
+        int or None
+            Bytes of the workspace from now on; None where it cannot be any smaller.
+        """
+        half = workspace_of(device_type, self._workspace) // 2
+        if half < LEAST_WORKSPACE:
+            return None
+        self._workspace = half
+        if self._recorder is not None:
+            self._recorder.workspace = half
+        return half
 
     def measurement(self) -> Measurement:
         """Measurement of all passes completed so far.
@@ -304,7 +325,7 @@ class _MeasuredParts:
     """Measures dense signals that come part by part; without a recorder they are only opened."""
 
     def __init__(
-        self, recording: Callable[[], Recorder | None], workspace: int | None = None
+        self, recording: Callable[[], Recorder | None], workspace: Callable[[], int | None]
     ) -> None:
         self._recording, self._workspace = recording, workspace
 
@@ -314,7 +335,7 @@ class _MeasuredParts:
         return recorder is None or recorder.takes_parts
 
     def workspace(self, device_type: str) -> int:
-        return workspace_of(device_type, self._workspace)
+        return workspace_of(device_type, self._workspace())
 
     def begin(self, site: Site, shape: tuple[int, ...]) -> None:
         recorder = self._recording()

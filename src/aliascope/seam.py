@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from aliascope import sites
 from aliascope.errors import AliascopeError
+from aliascope.execution import is_out_of_memory
 from aliascope.parts import Parts, PartsHandler, plan_parts
 from aliascope.sites import Site, Split, Unsupported
 from aliascope.tracking import in_backward
@@ -91,7 +92,7 @@ class Seam(TorchFunctionMode):
                 raw = found.dense() if parts is None else None
         except Exception as error:  # a call that its rule does not understand
             # In backward, checkpointing ends the forward early by an exception of its own.
-            if in_backward() or _out_of_memory(error):
+            if in_backward() or is_out_of_memory(error):
                 raise
             output = function(*args, **kwargs)  # raises, if it is the call that is wrong
             reason = f"its rule failed on this call ({type(error).__name__}: {error})"
@@ -256,10 +257,6 @@ def _compare(site: Site, original: Tensor, recomposed: Tensor) -> None:
     if site.recomposition_error > MISFIT.get(original.dtype, 1e-3):
         site.supported = False
         site.reason = f"its split differs from it by {site.recomposition_error:.1g} of its peak"
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _first_tensor(output: Any) -> Tensor:

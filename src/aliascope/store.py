@@ -5,41 +5,56 @@ Layout::
     run.json                     what was run, and all that is needed to run it again
     parts/000000/samples.parquet one row per sample: number, name, label, prediction, ...
     parts/000000/counts.parquet  one row per sample and site: bins of each category
-    parts/000000/part.json       sites in the order of the counts' numbers; images left out; epsilon
+    parts/000000/part.json       sites in the order of the counts' numbers; images left out;
+                                 epsilon; size and SHA-256 of every other file, and its own
     parts/000000/channel/0.zarr  counts of site 0 per channel, (samples, channels, 4)
     parts/000000/category/0.zarr category of each bin, (samples, channels, *M)
     parts/000000/folds/0.zarr    complex folds, (samples, channels, *rate, *M)
 
 A part is written beside its place and renamed into it, so that a process killed at any moment
-leaves nothing half-written behind.
+leaves nothing half-written behind. What happens to it later shows in its checksums.
+
+Whatever a run directory holds is read as data: no file of it can name code to run.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import json
 import math
 import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import zarr
+from pyarrow import parquet
 
 from aliascope.categories import COLUMNS
 from aliascope.errors import AliascopeError
-from aliascope.files import replacing, writing
+from aliascope.files import replacing, token, writing
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout above, written to run.json."""
 
 SECTIONS = ("model", "data", "options", "criterion")
 """Entries of run.json that are objects, where there are any."""
+
+MOST_ROWS = 10_000_000
+"""Of a part's table; more than any part can have."""
+
+MOST_BYTES = 4 << 30
+"""Of a part's table, and of a sample's array."""
+
+CODECS = frozenset({"bytes", "zstd", "blosc", "gzip", "zlib", "lz4", "crc32c"})
+"""Of a part's arrays: what Zarr writes by itself."""
 
 Array = np.ndarray[Any, Any]
 
@@ -119,9 +134,48 @@ class Store:
 
     def write_run(self, content: Mapping[str, Any]) -> None:
         """Write run.json in one step."""
-        text = json.dumps(plain({"format": FORMAT, **content}), indent=2, ensure_ascii=False)
-        with writing(self.folder), replacing(self.folder / "run.json") as draft:
-            draft.write_text(f"{text}\n", encoding="utf-8")
+        path = self.folder / "run.json"
+        with writing(self.folder), replacing(path) as draft:
+            draft.write_text(_run_text(content), encoding="utf-8")
+
+    def create_run(self, content: Mapping[str, Any]) -> bool:
+        """Write run.json unless there is one: of several processes, one does, and is told so."""
+        path = self.folder / "run.json"
+        draft = path.with_name(f".run.json.{token()}.tmp")
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                draft.write_text(_run_text(content), encoding="utf-8")
+                try:
+                    os.link(draft, path)  # unlike renaming, this replaces nothing
+                except FileExistsError:
+                    return False
+                except OSError:  # a file system without hard links
+                    draft.replace(path)
+            finally:
+                draft.unlink(missing_ok=True)
+        return True
+
+    def damaged_parts(self, numbers: Iterable[int] | None = None) -> dict[int, str]:
+        """Find the parts of which a file is missing, cut short or altered, reading all of each.
+
+        Parameters
+        ----------
+        numbers : iterable of int, optional
+            Which parts to look at; all by default.
+
+        Returns
+        -------
+        dict
+            Number of a damaged part to what is wrong with it.
+        """
+        damaged = {}
+        for number in self.part_numbers() if numbers is None else numbers:
+            try:
+                self.part(number).verify()
+            except AliascopeError as error:
+                damaged[number] = str(error.__cause__ or error).rstrip(".")
+        return damaged
 
     # -- parts -------------------------------------------------------------------------------
 
@@ -141,10 +195,18 @@ class Store:
         """Begin a part; it appears when committed."""
         return PartWriter(self._parts / _part_name(number))
 
+    def part(self, number: int) -> Part:
+        """Read one part."""
+        return Part(self._parts / _part_name(number))
+
     def parts(self) -> Iterator[Part]:
         """Read the parts in order."""
         for number in self.part_numbers():
-            yield Part(self._parts / _part_name(number))
+            yield self.part(number)
+
+    def holds_something_else(self) -> bool:
+        """Whether the folder holds anything but what processes that begin a run draft there."""
+        return any(not entry.name.startswith(".run.json.") for entry in self.folder.iterdir())
 
     def remove_run(self) -> None:
         """Remove run.json and the parts; the folder itself may be another's, or a link."""
@@ -191,7 +253,7 @@ class PartWriter:
 
     def __init__(self, place: Path) -> None:
         self._place = place
-        self._draft = place.with_name(f"{place.name}.{os.getpid()}.tmp")
+        self._draft = place.with_name(f"{place.name}.{token()}.tmp")
         self._arrays: dict[tuple[str, int], Any] = {}
 
     def write(self, kind: str, site: int, array: Array) -> None:
@@ -233,8 +295,15 @@ class PartWriter:
             self._draft.mkdir(parents=True, exist_ok=True)
             samples.to_parquet(self._draft / "samples.parquet", index=False)
             counts.to_parquet(self._draft / "counts.parquet", index=False)
-            (self._draft / "part.json").write_text(json.dumps(plain(content)), encoding="utf-8")
-            replaced = self._place.with_name(f"{self._place.name}.{os.getpid()}.old.tmp")
+            content["files"] = {
+                path.relative_to(self._draft).as_posix(): [path.stat().st_size, _sha256(path)]
+                for path in sorted(self._draft.rglob("*"))
+                if path.is_file()
+            }
+            content = plain(content)
+            signed = {**content, "sha256": _digest(content)}
+            (self._draft / "part.json").write_text(json.dumps(signed), encoding="utf-8")
+            replaced = self._place.with_name(f"{self._place.name}.{token()}.old.tmp")
             if self._place.exists():  # removing it in its place could be cut short half-way
                 self._place.rename(replaced)
             self._draft.rename(self._place)
@@ -269,11 +338,31 @@ class Part:
                 for index, name, reason in content["unreadable"]
             ]
             self.eps = None if content.get("eps") is None else float(content["eps"])
+            if content.pop("sha256", None) != _digest(content):
+                raise ValueError("it was altered")
+            self._files: dict[str, tuple[int, str]] = {
+                str(name): (int(size), str(digest))
+                for name, (size, digest) in content["files"].items()
+            }
+
+    def verify(self) -> None:
+        """Compare every file with its size and checksum.
+
+        Raises
+        ------
+        AliascopeError
+            If one is missing, cut short or altered.
+        """
+        for name in self._files:
+            with self._reading(name) as path:
+                self._check_size(path, name)
+                if _sha256(path) != self._files[name][1]:
+                    raise ValueError("its checksum is another")
 
     def samples(self) -> pd.DataFrame:
         """One row per sample."""
         with self._reading("samples.parquet") as path:
-            table = pd.read_parquet(path)
+            table = self._table(path)
             if not pd.api.types.is_integer_dtype(table["sample"]):
                 raise ValueError("samples have no whole numbers")
         return table
@@ -281,7 +370,7 @@ class Part:
     def counts(self) -> pd.DataFrame:
         """One row per sample and site."""
         with self._reading("counts.parquet") as path:
-            table = pd.read_parquet(path)
+            table = self._table(path)
             numbers = table[["sample", "site", *COLUMNS]]
             if not all(map(pd.api.types.is_integer_dtype, numbers.dtypes)) or (numbers < 0).any(
                 axis=None
@@ -302,9 +391,26 @@ class Part:
         except Exception as error:  # readers raise whatever a damaged file leads them to
             lines = str(error).splitlines() or [type(error).__name__]
             raise AliascopeError(
-                f"{path} is missing or damaged ({lines[0].rstrip('. ')}); remove the folder "
-                f"{self.folder}, and evaluate with --resume to measure its images again."
+                f"{path} is missing or damaged ({lines[0].rstrip('. ')}); evaluate with --resume "
+                f"to measure its images again, or remove the folder {self.folder}."
             ) from error
+
+    def _table(self, path: Path) -> pd.DataFrame:
+        """Read a table, once it is known to be the one that was written, and of a sane size."""
+        self._check_size(path, path.name)
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != self._files[path.name][1]:
+            raise ValueError("its checksum is another")
+        metadata = parquet.read_metadata(io.BytesIO(content))
+        groups = (metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+        if metadata.num_rows > MOST_ROWS or sum(groups) > MOST_BYTES:
+            raise ValueError(f"it claims {metadata.num_rows:,} rows")
+        return pd.read_parquet(io.BytesIO(content))
+
+    def _check_size(self, path: Path, name: str) -> None:
+        wanted, size = self._files[name][0], path.stat().st_size
+        if size != wanted:
+            raise ValueError(f"it has {size} bytes rather than {wanted}")
 
     def array(self, kind: str, site: int) -> Any | None:
         """Open an array of one site, or None where that was not kept."""
@@ -312,7 +418,46 @@ class Part:
         if not path.is_dir():
             return None
         with self._reading(f"{kind}/{site}.zarr"):
+            inside = f"{kind}/{site}.zarr/"
+            for name in self._files:
+                if name.startswith(inside):  # a chunk that is missing would read as zeros
+                    self._check_size(self.folder / name, name)
+            _check_array(path)
             return zarr.open_array(store=str(path), mode="r")
+
+
+def _check_array(folder: Path) -> None:
+    """Refuse an array of an absurd size, or whose codecs could do more than decompress."""
+    newer = folder / "zarr.json"
+    metadata = json.loads((newer if newer.exists() else folder / ".zarray").read_text())
+    shape = [int(length) for length in metadata["shape"]]
+    if newer.exists():
+        kind = str(metadata["data_type"])
+        codecs = [codec["name"] for codec in metadata["codecs"]]
+    else:
+        kind = str(metadata["dtype"])[1:]
+        codecs = [codec["id"] for codec in [metadata["compressor"], *(metadata["filters"] or [])]]
+    if not set(codecs) <= CODECS or not kind.startswith(("b", "i", "u", "f", "c")):
+        raise ValueError(f"its codecs ({', '.join(codecs)}) or its type ({kind}) are none of ours")
+    if math.prod(shape[1:]) > MOST_BYTES or math.prod(shape) > MOST_ROWS * 4096:
+        raise ValueError(f"its shape is {tuple(shape)}")
+
+
+def _run_text(content: Mapping[str, Any]) -> str:
+    text = json.dumps(plain({"format": FORMAT, **content}), indent=2, ensure_ascii=False)
+    return f"{text}\n"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return digest.hexdigest()
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def plain(value: Any) -> Any:

@@ -25,6 +25,10 @@ WORKSPACE = {"cpu": 256 << 20, "cuda": 1 << 30}
 """Bytes that measuring may take beside the network's own, by kind of device."""
 
 
+LEAST_WORKSPACE = 1 << 20
+"""Bytes without which no engine works."""
+
+
 def workspace_of(device_type: str, given: int | None = None) -> int:
     """Bytes that measuring may take on a device: as given, or by default.
 
@@ -45,7 +49,7 @@ def check_engine(engine: str, workspace: int | None = None) -> None:
             "The engine numba needs the package numba, which cannot be imported: pip install "
             "numba, or pass --engine torch."
         )
-    if workspace is not None and workspace < 1 << 20:
+    if workspace is not None and workspace < LEAST_WORKSPACE:
         raise AliascopeError(
             f"The workspace is {workspace} bytes, but it must be 1 MB or more; leave it out for "
             "256 MB on a CPU and 1 GB on a GPU."
