@@ -6,8 +6,9 @@ import io
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 
 import typer
 from rich.console import Console
@@ -565,6 +566,22 @@ def _refuse(message: str) -> NoReturn:
     raise SystemExit(2)
 
 
+def _say_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning as the command's own words where it is meant for its user."""
+    if category is UserWarning:
+        print(f"aliascope: {_printable(str(message))}", file=sys.stderr)
+    else:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+        print(text, file=file or sys.stderr, end="")
+
+
 def main(args: list[str] | None = None) -> None:
     """Run the command; bad input is one sentence on standard error and exit code 2.
 
@@ -583,6 +600,7 @@ def main(args: list[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # not every encoding has × and █
     command: Any = typer.main.get_command(app)
+    warnings.showwarning = _say_warning
     try:
         words = _joined_epsilons(sys.argv[1:] if args is None else args)
         code = command.main(args=words, prog_name="aliascope", standalone_mode=False)
