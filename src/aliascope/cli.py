@@ -154,10 +154,11 @@ def evaluate(
         typer.Option(
             "--data",
             "-d",
-            metavar="samples|oscillations[:A]|FOLDER",
+            metavar="samples|oscillations[:A]|FOLDER|SHARDS",
             help="20 photographs that come with a package; 10,000 images of oscillations; or a "
-            "folder: of class folders named by WordNet id or class index, or of images without "
-            "labels.",
+            "folder: of class folders named by WordNet id or class index, of images without "
+            "labels, or of shards (.tar as WebDataset has them, .parquet), which may also be given "
+            "as FILE, 'val-*.tar' or 'val-{000..063}.tar'.",
         ),
     ],
     output: Annotated[

@@ -27,6 +27,7 @@ import numpy as np
 from PIL import Image
 from rich.filesize import decimal
 
+from aliascope.data.archives import members, shown, unreadable
 from aliascope.data.images import EXTENSIONS, IMAGENET_CLASSES, imagenet_synsets
 from aliascope.errors import AliascopeError
 
@@ -54,7 +55,6 @@ _BLOCK = 4096
 """Bytes that a file's size is rounded up to on most disks."""
 _LARGEST_LABELS = 64 << 20
 """Bytes; those of the real set take 3 MB at most."""
-_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -382,13 +382,13 @@ def read_labels(file: str | Path) -> dict[str, str]:
     try:
         pairs = _labels_in_devkit(file) if _is_tar(file) else _labels_in_text(file)
     except OSError as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
     synsets = set(imagenet_synsets())
     labels: dict[str, str] = {}
     for name, wnid in pairs:
         if wnid not in synsets:
             raise AliascopeError(
-                f"{file} gives {name} the class {_shown(wnid)}, which is none of ILSVRC2012's "
+                f"{file} gives {name} the class {shown(wnid)}, which is none of ILSVRC2012's "
                 f"1,000 WordNet ids: correct it, or pass {_LABEL_KINDS}."
             )
         if labels.setdefault(name, wnid) != wnid:
@@ -409,7 +409,7 @@ def _labels_in_devkit(file: Path) -> list[tuple[str, str]]:
         wnid = wnid_of.get(int(line)) if line.isdigit() and len(line) < 10 else None
         if wnid is None:
             raise AliascopeError(
-                f"Line {number} of {_GROUND_TRUTH} in {file} is {_shown(line.decode('latin-1'))}, "
+                f"Line {number} of {_GROUND_TRUTH} in {file} is {shown(line.decode('latin-1'))}, "
                 f"which is no ILSVRC2012_ID of {_META}: get the devkit again."
             )
         pairs.append((f"ILSVRC2012_val_{number:08d}.JPEG", wnid))
@@ -420,7 +420,7 @@ def _devkit_members(file: Path) -> dict[str, bytes]:
     """Read the two members, by their base names: some archives lack the top folder."""
     found: dict[str, bytes] = {}
     with _open_archive(file) as tar:
-        for member in _members(tar, file):
+        for member in members(tar, file):
             name = member.name.rsplit("/", 1)[-1]
             if name not in (_META, _GROUND_TRUTH) or name in found or not member.isreg():
                 continue
@@ -476,7 +476,7 @@ def _labels_in_text(file: Path) -> list[tuple[str, str]]:
     for row in rows:
         if not _is_label(row):
             raise AliascopeError(
-                f"{file} has the row {_shown(','.join(row))}, which should be a file and its "
+                f"{file} has the row {shown(','.join(row))}, which should be a file and its "
                 "WordNet id, as in ILSVRC2012_val_00000001.JPEG,n01751748."
             )
     return [(name, wnid) for name, wnid in rows]
@@ -497,7 +497,7 @@ def _is_tar(file: Path) -> bool:
     try:
         with tarfile.open(file, "r:*") as tar:
             return tar.next() is not None
-    except Exception:  # As in _members.
+    except Exception:  # As in members.
         return False
 
 
@@ -511,38 +511,10 @@ def _open_archive(archive: Path) -> tarfile.TarFile:
     try:
         return tarfile.open(archive, "r:*")
     except PermissionError as error:
-        raise _unreadable(archive, error) from error
-    except Exception as error:  # As in _members.
+        raise unreadable(archive, error) from error
+    except Exception as error:  # As in members.
         raise AliascopeError(
             f"{archive} is not a tar archive, or its beginning is damaged: download it again."
-        ) from error
-
-
-def _members(tar: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
-    """List the members of an archive that is whole; unlike `tarfile`, never end early in silence.
-
-    All headers are read before any image: they say how much is needed, and what is amiss.
-    """
-    count, last = 0, ""
-    try:
-        while (member := tar.next()) is not None:
-            # A negative size leads tarfile round in circles (CVE-2025-8194).
-            if member.size < 0:
-                raise tarfile.ReadError("negative size")
-            count, last = count + 1, member.name
-            yield member
-        # Two blocks of zeros end an archive; tarfile takes anything else for the end as well.
-        assert tar.fileobj is not None
-        tar.fileobj.seek(tar.offset)
-        end = tar.fileobj.read(tarfile.BLOCKSIZE)
-        if len(end) < tarfile.BLOCKSIZE or any(end):
-            raise tarfile.ReadError("no end")
-    except Exception as error:  # tarfile and zlib raise whatever a damaged file leads them to.
-        if isinstance(error, OSError) and error.errno:
-            raise _unreadable(archive, error) from error
-        where = f"at or after member {count:,} ({_shown(last)})" if count else "at its beginning"
-        raise AliascopeError(
-            f"{archive} is cut off or damaged {where}: download it again."
         ) from error
 
 
@@ -553,7 +525,7 @@ def _plan(
     seen: set[str] = set()
     first = ""
     size = archive.stat().st_size
-    for member in _members(tar, archive):
+    for member in members(tar, archive):
         report("reading the index", min(member.offset, size), size)
         first = first or member.name
         name = member.name.rsplit("/", 1)[-1]
@@ -582,10 +554,10 @@ def _plan(
 def _no_images(archive: Path, first: str, plan: _Plan) -> str:
     if plan.unlabelled:
         return (
-            f"No image of {archive} has a label (first: {_shown(plan.unlabelled[0])}): pass the "
+            f"No image of {archive} has a label (first: {shown(plan.unlabelled[0])}): pass the "
             "labels of this archive."
         )
-    begins = f", it begins with {_shown(first)}" if first else ""
+    begins = f", it begins with {shown(first)}" if first else ""
     return (
         f"{archive} holds no images named as in ILSVRC2012_val_00000001.JPEG{begins}: pass "
         "ILSVRC2012_img_val.tar."
@@ -599,9 +571,9 @@ def _chunks(tar: tarfile.TarFile, member: tarfile.TarInfo, archive: Path) -> Ite
         assert data is not None
         while chunk := data.read(_CHUNK):
             yield chunk
-    except Exception as error:  # As in _members.
+    except Exception as error:  # As in members.
         raise AliascopeError(
-            f"{archive} cannot be read at {_shown(member.name)} ({error}): download it again."
+            f"{archive} cannot be read at {shown(member.name)} ({error}): download it again."
         ) from error
 
 
@@ -616,7 +588,7 @@ def _check_md5(archive: Path, report: Progress) -> None:
                 done += len(chunk)
                 report("hashing", done, size)
     except OSError as error:
-        raise _unreadable(archive, error) from error
+        raise unreadable(archive, error) from error
     if digest.hexdigest() != OFFICIAL_MD5:
         raise AliascopeError(
             f"{archive} has the MD5 {digest.hexdigest()}, but the official "
@@ -692,7 +664,7 @@ def _entries(folder: Path, hidden: bool = False) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             kept = [entry for entry in entries if hidden or not entry.name.startswith(".")]
     except OSError as error:
-        raise _unreadable(folder, error) from error
+        raise unreadable(folder, error) from error
     return sorted(kept, key=lambda entry: entry.name)
 
 
@@ -811,25 +783,12 @@ def _check_number(images: int) -> None:
         raise AliascopeError(f"images is {images}, but it must be 1 or more.")
 
 
-def _shown(name: str) -> str:
-    """Quote a name that somebody else chose, which may hold anything, where it needs quotes."""
-    if re.fullmatch(r"[\w./+-]{1,100}", name, re.ASCII):
-        return name
-    return repr(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…")
-
-
 def _first(names: Sequence[str]) -> str:
-    return f"first: {_shown(names[0])}"
+    return f"first: {shown(names[0])}"
 
 
 def _count(number: int, one: str, several: str = "") -> str:
     return f"{number:,} {one if number == 1 else several or one + 's'}"
-
-
-def _unreadable(path: Path, error: OSError) -> AliascopeError:
-    return AliascopeError(
-        f"{path} cannot be read ({error.strerror or error}): mend its permissions or its disk."
-    )
 
 
 def _unwritable(path: Path, error: OSError) -> AliascopeError:

@@ -1,4 +1,4 @@
-"""Images from a folder, with labels where the folder says them.
+"""Images from a folder or from shards, with labels where these say them.
 
 ``imagenet_synsets.txt``, beside this file, holds the 1,000 WordNet ids of ILSVRC2012 in the order
 of the class indices, which is their sorted order. It is the file ``imagenet_synsets.txt`` of timm
@@ -14,11 +14,12 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -137,16 +138,8 @@ class ImageSet(Dataset[Item]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Item:
-        path, name = self.paths[index], self.names[index]
         label = -1 if self.labels is None else self.labels[index]
-        try:
-            picture = _decode(path)
-        except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to.
-            return Item(index, name, label, None, _reason(path, error))
-        try:
-            return Item(index, name, label, self.transform(picture), "")
-        except (AliascopeError, OSError, MemoryError) as error:
-            return Item(index, name, label, None, _reason(path, error))
+        return read_item(index, self.names[index], label, self.paths[index], self.transform)
 
 
 def _size(path: Path) -> int:
@@ -156,24 +149,90 @@ def _size(path: Path) -> int:
         return -1
 
 
-def _decode(path: Path) -> Image.Image:
+def read_item(
+    index: int,
+    name: str,
+    label: int,
+    source: Path | BytesIO,
+    transform: Callable[[Image.Image], Tensor],
+) -> Item:
+    """Decode an image, or say why that is impossible.
+
+    Parameters
+    ----------
+    index, name, label
+        See `Item`.
+    source : pathlib.Path or io.BytesIO
+        The file, or its content.
+    transform : callable
+        Takes a PIL image and returns a tensor (3, H, W). What it raises is raised, but for an
+        `AliascopeError` and for what files and memory lead to.
+
+    Returns
+    -------
+    Item
+
+    Examples
+    --------
+    >>> read_item(0, "a.png", 7, BytesIO(b""), lambda image: image).error
+    'The file is empty'
+    """
+    try:
+        picture = _decode(source)
+    except Exception as error:  # Pillow's readers raise whatever a damaged file leads them to.
+        if _is_empty(source):
+            return Item(index, name, label, None, "The file is empty")
+        return failed_item(index, name, label, error)
+    try:
+        return Item(index, name, label, transform(picture), "")
+    except (AliascopeError, OSError, MemoryError) as error:
+        return failed_item(index, name, label, error)
+
+
+def failed_item(index: int, name: str, label: int, error: Exception) -> Item:
+    r"""Make the item of an image that cannot be read.
+
+    Parameters
+    ----------
+    index, name, label
+        See `Item`.
+    error : Exception
+        What reading it raised.
+
+    Returns
+    -------
+    Item
+        Whose `error` is one line.
+
+    Examples
+    --------
+    >>> failed_item(0, "a.png", 7, OSError("cut\noff")).error
+    'OSError: cut'
+    """
+    lines = str(error).splitlines()
+    reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    if isinstance(error, AliascopeError):
+        reason = str(error)
+    elif isinstance(error, UnidentifiedImageError) and "BytesIO" in reason:
+        reason = "UnidentifiedImageError: cannot identify image"  # The address says nothing.
+    return Item(index, name, label, None, reason)
+
+
+def _decode(source: Path | BytesIO) -> Image.Image:
     with warnings.catch_warnings():
         # Of damaged EXIF data, which is not used; some of ImageNet's pictures have it.
         warnings.simplefilter("ignore", UserWarning)
         # Pillow only warns of a bomb of up to twice its limit.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as picture:
+        with Image.open(source) as picture:
             picture.load()
             return picture
 
 
-def _reason(path: Path, error: Exception) -> str:
-    if isinstance(error, AliascopeError):
-        return str(error)
-    if path.is_file() and path.stat().st_size == 0:
-        return "The file is empty"
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+def _is_empty(source: Path | BytesIO) -> bool:
+    if isinstance(source, BytesIO):
+        return not source.getbuffer()
+    return source.is_file() and source.stat().st_size == 0
 
 
 def collate(items: Sequence[Item]) -> Batch:
@@ -246,7 +305,7 @@ def open_data(
     num_classes: int | None = None,
     seed: int = 0,
 ) -> Images:
-    """Open the samples, the oscillations or a folder of images.
+    """Open the samples, the oscillations, a folder of images or shards.
 
     Parameters
     ----------
@@ -256,7 +315,9 @@ def open_data(
         called that). Its class folders may be
         named by WordNet id (any of ILSVRC2012's, not necessarily all), by the class's index, or,
         where there is one for each of the model's classes, anyhow: then they count in sorted order.
-        Images directly in the folder are unlabelled.
+        Images directly in the folder are unlabelled. A folder without images may hold shards: tar
+        archives as WebDataset has them, or Parquet files of encoded images. Those may also be given
+        by a file's name, a glob or a brace range, ``val-{000..063}.tar``.
     transform : callable
         Takes a PIL image and returns a tensor (3, H, W); such as a
         `aliascope.preprocessing.Preprocessing`.
@@ -268,13 +329,14 @@ def open_data(
     Returns
     -------
     ImageSet or like it
-        In the order of the class folders' names, then of the files' names.
+        In the order of the class folders' names, then of the files' names; or of the shards' names,
+        then as the images are in them.
 
     Raises
     ------
     AliascopeError
         If there are no images, the class folders cannot be told apart from one another or from
-        something else, or a label is outside the model's classes.
+        something else, a shard is damaged, or a label is outside the model's classes.
 
     Examples
     --------
@@ -283,6 +345,8 @@ def open_data(
     >>> len(images), images[3].name, images[3].label, images[3].image.shape
     (20, 'imagenet_03_990.jpg', 990, torch.Size([3, 224, 224]))
     """
+    from aliascope.data.shards import is_shard, named_shards, open_shards
+
     if _are_oscillations(spec):
         from aliascope.oscillations.evaluation import open_oscillations
 
@@ -301,6 +365,9 @@ def open_data(
         return ImageSet(
             spec, files, [file.name for file in files], [label for _, label in samples], transform
         )
+    shards = named_shards(spec)
+    if shards:
+        return open_shards(spec, shards, transform, num_classes=num_classes)
     folder = _folder(spec)
     entries = sorted(_entries(folder), key=lambda entry: entry.name)
     loose = [entry for entry in entries if _is_image(entry)]
@@ -311,6 +378,9 @@ def open_data(
             f"{spec} holds images ({loose[0].name}) as well as class folders "
             f"({next(iter(filled)).name}): move one or the other out."
         )
+    shards = [entry for entry in entries if is_shard(entry) and not entry.is_dir()]
+    if shards and not loose and not filled:
+        return open_shards(spec, shards, transform, num_classes=num_classes)
     if not loose and not filled:
         raise AliascopeError(
             f"{spec} holds no images ({', '.join(sorted(EXTENSIONS))}): pass another folder."
@@ -348,15 +418,29 @@ def first_size(spec: str, transform: Callable[[Image.Image], Tensor]) -> tuple[i
     >>> first_size("samples", IMAGENET_PREPROCESSING)
     (224, 224)
     """
-    if _are_oscillations(spec):
-        made = open_data(spec, transform)[0].image
-        return None if made is None else (made.shape[-2], made.shape[-1])
-    samples = sample_files() if spec == "samples" else []
-    for file in [path for path, _ in samples] or _images_under(_folder(spec)):
-        image = ImageSet(spec, [file], [file.name], None, transform)[0].image
-        if image is not None:
-            return image.shape[1], image.shape[2]
+    for images in _opened_one_by_one(spec, transform):
+        for index in range(len(images)):
+            image = images[index].image
+            if image is not None:
+                return image.shape[-2], image.shape[-1]
     return None
+
+
+def _opened_one_by_one(spec: str, transform: Callable[[Image.Image], Tensor]) -> Iterator[Images]:
+    """Open no more of a set at a time than is needed to see its first image."""
+    from aliascope.data.shards import is_shard, named_shards, shard_set
+
+    if spec == "samples" or _are_oscillations(spec):
+        yield open_data(spec, transform)
+        return
+    shards = named_shards(spec)
+    if not shards:
+        folder = _folder(spec)
+        for file in _images_under(folder):
+            yield ImageSet(spec, [file], [file.name], None, transform)
+        shards = [entry for entry in _entries(folder) if is_shard(entry) and not entry.is_dir()]
+    for shard in sorted(shards):
+        yield shard_set(spec, [shard], transform)
 
 
 def _are_oscillations(spec: str) -> bool:

@@ -1,0 +1,116 @@
+"""Reading tar archives that somebody else made: to their end, and in sentences when they fail."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from aliascope.errors import AliascopeError
+
+_LONGEST_NAME = 100
+
+
+def members(tar: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
+    """List the members of an archive that is whole; unlike `tarfile`, never end early in silence.
+
+    All headers are read before any image: they say how much is needed, and what is amiss.
+
+    Parameters
+    ----------
+    tar : tarfile.TarFile
+        Opened for reading.
+    archive : pathlib.Path
+        Its file, for the sentence.
+
+    Yields
+    ------
+    tarfile.TarInfo
+        Of any type.
+
+    Raises
+    ------
+    AliascopeError
+        If the archive is cut off or damaged.
+
+    Examples
+    --------
+    >>> import io
+    >>> content = io.BytesIO()
+    >>> with tarfile.open(fileobj=content, mode="w") as tar:
+    ...     tar.addfile(tarfile.TarInfo("a.txt"))
+    >>> _ = content.seek(0)
+    >>> with tarfile.open(fileobj=content) as tar:
+    ...     [member.name for member in members(tar, Path("a.tar"))]
+    ['a.txt']
+    """
+    count, last = 0, ""
+    try:
+        while (member := tar.next()) is not None:
+            # A negative size leads tarfile round in circles (CVE-2025-8194).
+            if member.size < 0:
+                raise tarfile.ReadError("negative size")
+            count, last = count + 1, member.name
+            yield member
+        # Two blocks of zeros end an archive; tarfile takes anything else for the end as well.
+        assert tar.fileobj is not None
+        tar.fileobj.seek(tar.offset)
+        end = tar.fileobj.read(tarfile.BLOCKSIZE)
+        if len(end) < tarfile.BLOCKSIZE or any(end):
+            raise tarfile.ReadError("no end")
+    except Exception as error:  # tarfile and zlib raise whatever a damaged file leads them to.
+        if isinstance(error, OSError) and error.errno:
+            raise unreadable(archive, error) from error
+        where = f"at or after member {count:,} ({shown(last)})" if count else "at its beginning"
+        raise AliascopeError(
+            f"{archive} is cut off or damaged {where}: download it again."
+        ) from error
+
+
+def shown(name: str) -> str:
+    """Quote a name that somebody else chose, which may hold anything, where it needs quotes.
+
+    Parameters
+    ----------
+    name : str
+        Of a member, say.
+
+    Returns
+    -------
+    str
+        One line of at most about 100 characters.
+
+    Examples
+    --------
+    >>> print(shown("a/b.jpg"), shown("two words"))
+    a/b.jpg 'two words'
+    """
+    if re.fullmatch(r"[\w./+-]{1,100}", name, re.ASCII):
+        return name
+    return repr(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…")
+
+
+def unreadable(path: Path, error: OSError) -> AliascopeError:
+    """Put in one sentence that a file cannot be read.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    error : OSError
+        What the system says.
+
+    Returns
+    -------
+    AliascopeError
+        To raise.
+
+    Examples
+    --------
+    >>> print(unreadable(Path("val.tar"), PermissionError(13, "Permission denied")))
+    val.tar cannot be read (Permission denied): mend its permissions or its disk.
+    """
+    return AliascopeError(
+        f"{path} cannot be read ({error.strerror or error}): mend its permissions or its disk."
+    )
