@@ -153,8 +153,10 @@ def test_a_run_killed_outright_resumes_to_the_same_tables(here, passes, parts):
     assert killed.returncode == -9
     there = len(list(Path("run/parts").glob("[0-9]*[0-9]")))
     assert there == parts  # one pass was the probe's, two tried the memory format
+    before = {path: path.stat().st_mtime_ns for path in Path("run/parts").glob("*[0-9]/*")}
     resumed = subprocess.run([*command, "-o", "run", "--resume"], capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     undisturbed = run("other", Options(batch_size=3), model=loaded("factories:deadly"))
     assert frames_equal(al.load("run"), undisturbed)
     assert json.loads(Path("run/run.json").read_text())["status"] == "complete"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,215 +17,24 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import aliascope as al
+from sites_shared import (
+    TOLERANCE,
+    WIDE,
+    Running,
+    assert_one_site,
+    examples,
+    inputs,
+    per_axis,
+    seen,
+    unbatched,
+)
 
 torch.set_num_threads(1)
 
 aten = torch.ops.aten
-examples = settings(max_examples=60, deadline=None, derandomize=True, report_multiple_bugs=False)
-
-TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-4, torch.bfloat16: 0.04}
-CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-
-
-class Running(nn.Module):
-    """A model whose forward is one operation."""
-
-    def __init__(self, operation: Callable[..., Any]) -> None:
-        super().__init__()
-        self.operation = operation
-
-    def forward(self, *inputs: Any) -> Any:
-        return self.operation(*inputs)
-
-
-def seen(operation: Callable[..., Any], *inputs: Any) -> list[al.Site]:
-    """Sites of an operation, whose output is compared with and without Scope."""
-    model = operation if isinstance(operation, nn.Module) else Running(operation)
-    plain = model(*inputs)
-    with al.Scope(model, detail=None) as scope:
-        opened = model(*inputs)
-    assert_same(opened, plain)
-    return scope.sites
-
-
-def assert_same(opened: Any, plain: Any) -> None:
-    assert type(opened) is type(plain)
-    if isinstance(plain, tuple):
-        assert len(opened) == len(plain)
-        for one, other in zip(opened, plain, strict=True):
-            assert_same(one, other)
-        return
-    assert opened.shape == plain.shape
-    assert opened.dtype == plain.dtype
-    assert layout(opened) == layout(plain)
-    if plain.is_floating_point():
-        close = TOLERANCE[plain.dtype]
-        peak = float(plain.detach().abs().max()) if plain.numel() else 0.0
-        torch.testing.assert_close(opened, plain, rtol=close, atol=close * peak, equal_nan=True)
-    else:
-        assert torch.equal(opened, plain)
-
-
-def layout(tensor: Tensor) -> list[int]:
-    """Strides of the axes that have any."""
-    return [s for s, n in zip(tensor.stride(), tensor.shape, strict=True) if n > 1]
-
-
-def assert_one_site(
-    sites: Sequence[al.Site], op: str, rate: Sequence[int], kept: Sequence[int], close: float
-) -> None:
-    """One supported site of this rate, or none where it would keep only frequency zero."""
-    if max(rate) == 1 or max(kept) == 1:
-        assert sites == []
-        return
-    (site,) = sites
-    assert (site.name, site.op, site.rate, site.reason) == ("(root)", op, tuple(rate), "")
-    assert site.supported
-    assert site.recomposition_error <= close
-
-
-def per_axis(axes: int, low: int, high: int) -> st.SearchStrategy[tuple[int, ...]]:
-    return st.tuples(*[st.integers(low, high)] * axes)
-
-
-def inputs(draw: Any, shape: Sequence[int], *dtypes: torch.dtype) -> Tensor:
-    """Draw a signal, (N, C, *size) or channels-last in memory."""
-    dtype = draw(st.sampled_from(dtypes or (torch.float32, torch.float64, torch.bfloat16)))
-    x = torch.randn(*shape, generator=torch.Generator().manual_seed(0)).to(dtype)
-    if len(shape) in CHANNELS_LAST and draw(st.booleans()):
-        x = x.contiguous(memory_format=CHANNELS_LAST[len(shape)])
-    return x
-
-
-WIDE = (torch.float32, torch.float64)
-"""Precisions that torch averages volumes in on a CPU."""
-
-
-def unbatched(draw: Any, x: Tensor) -> Tensor:
-    """Perhaps without the batch axis; without one, torch says nothing of channels-last memory."""
-    return x[0] if draw(st.booleans()) and x.is_contiguous() else x
-
-
-def spelled(draw: Any, values: tuple[int, ...]) -> int | list[int] | tuple[int, ...]:
-    """One of the ways to write one number per axis."""
-    ways: list[Any] = [values, list(values)]
-    if len(set(values)) == 1:
-        ways.append(values[0])
-    return draw(st.sampled_from(ways))
 
 
 # -- dense, then decimated, is the operation ------------------------------------------------------
-
-
-@st.composite
-def convolutions(draw: Any) -> tuple[Callable[[Tensor], Tensor], Tensor, tuple[int, ...]]:
-    axes = draw(st.sampled_from([1, 2, 2, 2, 3]))
-    stride, kernel = draw(per_axis(axes, 1, 3)), draw(per_axis(axes, 1, 3))
-    dilation = draw(per_axis(axes, 1, 2))
-    mode = draw(st.sampled_from(["zeros", "reflect", "replicate", "circular"]))
-    paddings = per_axis(axes, 0, 2)
-    padding = draw(paddings | st.just("valid") if mode == "zeros" else paddings)
-    layer = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1](
-        4,
-        8,
-        kernel,
-        spelled(draw, stride),
-        padding if padding == "valid" else spelled(draw, padding),
-        dilation,
-        groups=draw(st.sampled_from([1, 2, 4])),
-        bias=draw(st.booleans()),
-        padding_mode=mode,
-    )
-    x = inputs(draw, (2, 4, *draw(per_axis(axes, 6, 9))))
-    layer = layer.to(x.dtype).requires_grad_(False)
-    if axes == 2 and draw(st.booleans()):
-        layer = layer.to(memory_format=torch.channels_last)
-    if mode == "zeros" and draw(st.booleans()):
-        functional = (F.conv1d, F.conv2d, F.conv3d)[axes - 1]
-        arguments: dict[str, Any] = {
-            "stride": list(stride),
-            "padding": layer.padding,
-            "dilation": layer.dilation,
-            "groups": layer.groups,
-        }
-        weight, bias = layer.weight, layer.bias
-        return lambda x: functional(x, weight, bias, **arguments), x, stride
-    return layer, unbatched(draw, x), stride
-
-
-@settings(examples, max_examples=100)
-@given(convolutions())
-def test_a_strided_convolution_is_a_dense_one_decimated(case: Any) -> None:
-    convolve, x, stride = case
-    kept = convolve(x).shape[-len(stride) :]
-    assert_one_site(seen(convolve, x), "conv", stride, kept, TOLERANCE[x.dtype])
-
-
-@st.composite
-def max_pools(draw: Any) -> tuple[Callable[[Tensor], Any], Tensor, tuple[int, ...]]:
-    axes = draw(st.sampled_from([1, 2, 2, 3]))
-    kernel, dilation = draw(per_axis(axes, 1, 4)), draw(per_axis(axes, 1, 2))
-    stride = draw(st.one_of(st.none(), per_axis(axes, 1, 4)))
-    padding = tuple(draw(st.integers(0, k // 2)) for k in kernel)
-    ceil = draw(st.booleans())
-    x = inputs(draw, (2, 3, *draw(per_axis(axes, 8, 11))))
-    x = unbatched(draw, x)
-    rate = kernel if stride is None else stride
-    settings: dict[str, Any] = {"padding": padding, "dilation": dilation, "ceil_mode": ceil}
-    form = draw(st.sampled_from(["module", "functional", "torch", "with_indices"]))
-    if form == "module":
-        settings["return_indices"] = draw(st.booleans())
-        layer = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)[axes - 1]
-        return layer(spelled(draw, kernel), stride, **settings), x, rate
-    if form == "functional":
-        settings["return_indices"] = draw(st.booleans())
-    pool = {
-        "functional": getattr(F, f"max_pool{axes}d"),
-        "torch": getattr(torch, f"max_pool{axes}d"),
-        "with_indices": getattr(F, f"max_pool{axes}d_with_indices"),
-    }[form]
-    stride_given = rate if form == "torch" else stride
-    return lambda x: pool(x, list(kernel), stride_given, **settings), x, rate
-
-
-@settings(examples, max_examples=80)
-@given(max_pools())
-def test_max_pooling_is_a_dense_one_decimated(case: Any) -> None:
-    pool, x, rate = case
-    pooled = pool(x)
-    pooled = pooled[0] if isinstance(pooled, tuple) else pooled
-    kept = pooled.shape[-len(rate) :]
-    assert_one_site(seen(pool, x), "max_pool", rate, kept, 0.0)
-
-
-@st.composite
-def avg_pools(draw: Any) -> tuple[Callable[[Tensor], Tensor], Tensor, tuple[int, ...]]:
-    axes = draw(st.sampled_from([1, 2, 2, 3]))
-    kernel = draw(per_axis(axes, 1, 4))
-    stride = draw(st.one_of(st.none(), per_axis(axes, 1, 4)))
-    settings: dict[str, Any] = {
-        "padding": tuple(draw(st.integers(0, k // 2)) for k in kernel),
-        "ceil_mode": draw(st.booleans()),
-        "count_include_pad": draw(st.booleans()),
-    }
-    if axes > 1:
-        settings["divisor_override"] = draw(st.one_of(st.none(), st.integers(1, 9)))
-    x = inputs(draw, (2, 3, *draw(per_axis(axes, 8, 11))), *(WIDE if axes == 3 else ()))
-    x = unbatched(draw, x)
-    rate = kernel if stride is None else stride
-    if draw(st.booleans()):
-        layer = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)[axes - 1]
-        return layer(spelled(draw, kernel), stride, **settings), x, rate
-    functional = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[axes - 1]
-    return lambda x: functional(x, kernel, stride, **settings), x, rate
-
-
-@settings(examples, max_examples=80)
-@given(avg_pools())
-def test_average_pooling_is_a_dense_one_decimated(case: Any) -> None:
-    pool, x, rate = case
-    kept = pool(x).shape[-len(rate) :]
-    assert_one_site(seen(pool, x), "avg_pool", rate, kept, TOLERANCE[x.dtype])
 
 
 @pytest.mark.parametrize("pads_count", [True, False])
@@ -234,29 +43,6 @@ def test_windows_that_reach_beyond_the_padding_average_what_is_inside(pads_count
         pool = nn.AvgPool2d(kernel, stride, padding, True, pads_count)
         (site,) = seen(pool, torch.randn(1, 1, size, size, dtype=torch.float64))
         assert site.supported and site.recomposition_error < 1e-12
-
-
-@examples
-@given(st.data())
-def test_lp_pooling_is_a_dense_one_decimated(data: st.DataObject) -> None:
-    draw = data.draw
-    axes = draw(st.integers(1, 3))
-    kernel = draw(per_axis(axes, 1, 3))
-    stride = draw(st.one_of(st.none(), per_axis(axes, 1, 3)))
-    norm = draw(st.sampled_from([1, 2, 3.0, math.inf, -math.inf]))
-    x = inputs(draw, (2, 3, *draw(per_axis(axes, 8, 10))), *WIDE).abs()
-    pool = (F.lp_pool1d, F.lp_pool2d, F.lp_pool3d)[axes - 1]
-    ceil = draw(st.booleans())
-    # lp_pool1d takes a number only
-    window: Any = kernel[0] if axes == 1 else kernel
-    steps: Any = stride[0] if axes == 1 and stride else stride
-
-    def operation(x: Tensor) -> Tensor:
-        return pool(x, norm, window, steps, ceil)
-
-    kept = operation(x).shape[2:]
-    rate = kernel if stride is None else stride
-    assert_one_site(seen(operation, x), "lp_pool", rate, kept, TOLERANCE[x.dtype])
 
 
 @examples

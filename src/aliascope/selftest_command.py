@@ -29,6 +29,7 @@ def selftest(
     for name, version in versions(chosen).items():
         print(f"{name:14}{version}")
     if failed:
-        print(f"\n{failed} checks failed; please report it with all of the above.")
+        checks_failed = "1 check" if failed == 1 else f"{failed} checks"
+        print(f"\n{checks_failed} failed; please report it with all of the above.")
         raise typer.Exit(1)
     print("\nall checks passed")
