@@ -51,7 +51,7 @@ def main() -> None:
     loaded = load_model(chosen.model)
     data = open_data("samples", loaded.preprocessing)
     items = [data[i] for i in range(min(chosen.images, len(data)))]
-    images = torch.stack([item.pixels for item in items]).to(device)
+    images = torch.stack([item.image for item in items]).to(device)
     labels = torch.tensor([item.label for item in items]).to(device)
     plain = loaded.model.to(device)
     fast = load_model(chosen.model).model.to(device)

@@ -48,12 +48,17 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 2.2), layout="constrained")
-    for axes, (name, each) in zip(figure.subplots(1, 4, sharey=True), SERIES.items(), strict=True):
+    for axes, name in zip(figure.subplots(1, 4, sharey=True), SERIES, strict=True):
         here = [row for row in rows if row["series"] == name]
         axes.loglog([row[name] for row in here], [row["ns a value"] for row in here], "o-", ms=3)
         axes.set_xlabel(name)
-        axes.set_xticks([row[name] for row in here[:: max(1, len(each) // 4)]])
-        axes.get_xaxis().set_major_formatter("{x:.0f}")
+        powers = [2**i for i in range(11)]
+        shown = [n for n in powers if here[0][name] <= n <= here[-1][name]]
+        axes.set_xticks(shown if len(shown) < 7 else shown[::2])
+        axes.set_yticks([1, 2, 5, 10, 20, 50])
+        axes.set_ylim(1, 50)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:.0f}")
         axes.minorticks_off()
         axes.grid(lw=0.4)
     figure.axes[0].set_ylabel("ns a value")

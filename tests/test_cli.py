@@ -183,6 +183,11 @@ def test_sites_lists_a_models_sites_without_data(here, capsys):
     assert "max_pool" in out and "6×22×22" in out and "2 sites can be measured" in out
 
 
+def test_the_version_is_said(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"aliascope {aliascope.__version__}\n"
+
+
 def test_unreadable_images_are_reported_at_the_end(here, capsys):
     Path("photos/1/0.png").write_bytes(b"no image")
     assert run("evaluate", *NET, "-d", "photos", "-o", "run", "--max-bad", "0.1") == 0

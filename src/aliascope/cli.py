@@ -19,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from aliascope import __version__
 from aliascope.errors import AliascopeError
 from aliascope.imagenet_commands import imagenet_app
 from aliascope.oscillation_commands import oscillations_app
@@ -53,6 +54,25 @@ app.add_typer(imagenet_app, name="imagenet")
 app.add_typer(oscillations_app, name="oscillations")
 app.command(name="report")(report)
 app.command(name="selftest")(selftest)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"aliascope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", is_eager=True, callback=_say_version
+        ),
+    ] = False,
+) -> None:
+    pass
+
 
 ModelName = Annotated[
     str,
