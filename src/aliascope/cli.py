@@ -533,7 +533,10 @@ def _show(measurement: Measurement, folder: Path, accounting: str) -> None:
             markup=False,
         )
     if measurement.run.get("status") == "running":
-        console.print("This run is not finished; evaluate with --resume to go on.", style="yellow")
+        console.print(
+            "This run is not finished; unless others are at work on it, go on with --resume.",
+            style="yellow",
+        )
     n = len(measurement.samples)
     options = measurement.run.get("options") or measurement.run.get("criterion", {})
     console.print(
