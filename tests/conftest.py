@@ -9,6 +9,7 @@ import torch
 os.environ.update(
     dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9"),
     HF_HUB_OFFLINE="1",
+    OMP_WAIT_POLICY="PASSIVE",  # tests run side by side, and must not wait by keeping cores busy
 )
 torch.set_num_threads(2)
 

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from aliascope.errors import AliascopeError
-from aliascope.execution import fastest_precision
+from aliascope.execution import fast_layout, fastest_precision
 from aliascope.oscillations import training as training_module
 from aliascope.oscillations.networks import find_network
 from aliascope.oscillations.recipe import Recipe
@@ -255,7 +255,7 @@ def test_bad_recipes_are_refused(change, words):
 def test_convolutions_that_corrupt_memory_channels_last_are_not_trained_so():
     cpu = torch.device("cpu")
     formats = {
-        name: training_module._memory_format(find_network(name).build(), cpu)
+        name: fast_layout(find_network(name).build(), cpu)
         for name in ("resnet-w-8", "resnet-w-16", "resnet-c-20")
     }
     assert formats["resnet-w-8"] == torch.contiguous_format

@@ -734,7 +734,7 @@ def test_an_error_in_a_handler_is_the_callers() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize(
     ("detail", "where"),
-    [("site", "sample 3"), ("channel", "sample 3, channel 2"), ("folds", "sample 3, channel 2")],
+    [(detail, "sample 3, channel 2") for detail in ("site", "channel", "folds")],
 )
 def test_values_that_are_not_finite_are_an_error_that_says_where(
     value: float, detail: str, where: str

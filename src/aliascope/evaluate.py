@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import signal
 import sys
 import time
 import warnings
@@ -422,6 +423,7 @@ class _Work:
             num_workers=min(workers, len(missing)) if len(missing) > 1 else 0,
             collate_fn=collate,
             pin_memory=runner.device.type == "cuda",
+            worker_init_fn=_ignore_interrupt,
         )
         with runner:
             for (k, places), batch in zip(missing.items(), loader, strict=True):
@@ -469,6 +471,11 @@ class _Work:
                 f"{reason}), more than {100 * self._max_bad:g} %; mend them, or allow more with "
                 "--max-bad, and go on with --resume."
             )
+
+
+def _ignore_interrupt(_: int) -> None:
+    """Leave Ctrl-C to the main process, which ends its workers; otherwise it waits for them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _BatchRunner:
