@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from types import TracebackType
 from typing import Any, cast
 
 import pandas as pd
@@ -423,7 +424,7 @@ class _Work:
             num_workers=min(workers, len(missing)) if len(missing) > 1 else 0,
             collate_fn=collate,
             pin_memory=runner.device.type == "cuda",
-            worker_init_fn=_ignore_interrupt,
+            worker_init_fn=_begin_worker,
         )
         with runner:
             for (k, places), batch in zip(missing.items(), loader, strict=True):
@@ -473,9 +474,18 @@ class _Work:
             )
 
 
-def _ignore_interrupt(_: int) -> None:
+def _begin_worker(_: int) -> None:
     """Leave Ctrl-C to the main process, which ends its workers; otherwise it waits for them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.excepthook = _unless_cut_off
+
+
+def _unless_cut_off(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Print what a worker's thread died of, but for the main process having gone away."""
+    if not issubclass(kind, EOFError | ConnectionError):
+        sys.__excepthook__(kind, error, traceback)
 
 
 class _BatchRunner:
