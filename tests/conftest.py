@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+
+from tests_shared import tiny_photos
 
 # Nothing may leave the machine: a proxy that refuses every connection stands in for the network.
 os.environ.update(
@@ -12,6 +16,15 @@ os.environ.update(
     OMP_WAIT_POLICY="PASSIVE",  # tests run side by side, and must not wait by keeping cores busy
 )
 torch.set_num_threads(2)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a folder with factories, and photos/ with 4 classes of 3 images."""
+    tiny_photos(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "factories", raising=False)
+    return tmp_path
 
 
 @pytest.fixture(autouse=True)

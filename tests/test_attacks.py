@@ -16,17 +16,8 @@ from aliascope.attacks import PUBLISHED_EPS, PUBLISHED_STEPS, Attack, vanishing_
 from aliascope.data import open_data
 from aliascope.evaluate import Options, evaluate
 from aliascope.models import load_model
-from tests_shared import tiny_photos
 
 EPS = (0.0, 0.01, 0.1)
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    tiny_photos(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "factories", raising=False)
-    return tmp_path
 
 
 @pytest.fixture

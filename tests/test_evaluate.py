@@ -16,16 +16,6 @@ from aliascope.data import open_data
 from aliascope.evaluate import Options, evaluate, probe
 from aliascope.models import load_model
 from aliascope.spectrum import Criterion
-from tests_shared import tiny_photos
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A folder with factories, and 4 classes of 3 images."""
-    tiny_photos(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "factories", raising=False)
-    return tmp_path
 
 
 def loaded(name="factories:net"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from aliascope.data import open_data
 from aliascope.evaluate import Options, evaluate
 from aliascope.execution import compiling, fast_layout, products_in, settle_layout
 from aliascope.models import load_model
-from tests_shared import tiny_photos
 
 CPU = torch.device("cpu")
 
@@ -35,14 +33,6 @@ class Through(nn.Module):
 def net(*more):
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 16, 3, stride=2), nn.ReLU(), *more).eval()
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    tiny_photos(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "factories", raising=False)
-    return tmp_path
 
 
 def test_a_model_goes_channels_last_where_it_works_so():

@@ -8,7 +8,6 @@ import json
 import multiprocessing
 import os
 import pickle
-import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -31,7 +30,6 @@ from aliascope.errors import AliascopeError
 from aliascope.evaluate import Options, evaluate
 from aliascope.models import Preprocessing, load_model
 from test_data import png_of
-from tests_shared import tiny_photos
 
 SMALL = Preprocessing(8, 8, "bilinear", (0.5,) * 3, (0.5,) * 3)
 AS_IS = Preprocessing(None, None, "bilinear", (0.5,) * 3, (0.5,) * 3)
@@ -542,18 +540,15 @@ def test_the_last_row_group_is_kept_and_no_other(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def here(here):
     """A folder with factories, photos/, and the same photographs in tar/ and parquet/."""
-    tiny_photos(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "factories", raising=False)
     samples: list[Sample] = []
     for file in sorted(Path("photos").rglob("*.png")):
         samples.append((f"{file.parent.name}{file.name}", file.read_bytes(), int(file.parent.name)))
     for kind, write in WRITERS.items():
         for number in range(3):
             write(Path(kind, f"{number}.{kind}"), samples[4 * number : 4 * number + 4])
-    return tmp_path
+    return here
 
 
 def run(folder: str, data: str, **arguments: Any) -> al.Measurement:

@@ -17,21 +17,12 @@ from aliascope.data import open_data
 from aliascope.evaluate import Options, evaluate
 from aliascope.models import load_model
 from aliascope.team import Team, local_device, local_processes, team_of
-from tests_shared import tiny_photos
 
 ATTACKED = ["--attack", "pgd", "--eps", "0,0.05", "--attack-steps", "3"]
 COMMAND = [sys.executable, "-m", "aliascope", "evaluate", "-m", "factories:net", "-d", "photos"]
 COMMAND += ["--crop", "24", "--resize", "26", "-b", "2", "--workers", "0"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    tiny_photos(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "factories", raising=False)
-    return tmp_path
 
 
 def share(folder, shard=None, options=None, **arguments):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import warnings
 from pathlib import Path
 
@@ -20,15 +19,6 @@ from aliascope.data import open_data
 from aliascope.evaluate import Options, evaluate
 from aliascope.models import load_model
 from aliascope.store import Store
-from tests_shared import tiny_photos
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    tiny_photos(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "factories", raising=False)
-    return tmp_path
 
 
 def run(folder="run", model=None, batch_size=3, detail="site", **arguments):

@@ -256,7 +256,8 @@ def evaluate(
         seconds = None if created is None or not team.alone else time.monotonic() - began
         _conclude(store, measurement, seconds)
     team.wait()
-    return Measurement(store)
+    measurement.run = store.read_run()
+    return measurement
 
 
 def _is_empty(store: Store) -> bool:
@@ -397,7 +398,8 @@ class _Work:
     def __init__(
         self, images: ImageSource, chosen: range, options: Options, team: Team, max_bad: float
     ) -> None:
-        self._images, self._team, self._max_bad = images, team, max_bad
+        self._images, self._team = images, team
+        self._count, self._max_bad = len(chosen), max_bad
         self._conditions = options.conditions
         size = options.batch_size
         self._batches = [list(chosen[i : i + size]) for i in range(0, len(chosen), size)]
@@ -464,13 +466,12 @@ class _Work:
     def _note_bad(self, bad: Sequence[tuple[int, str, str]]) -> None:
         """Count images that could not be read, and stop when they are too many."""
         self._bad.update({index: (name, reason) for index, name, reason in bad})
-        images = sum(map(len, self._batches))
-        if len(self._bad) > self._max_bad * images and len(self._bad) < images:
+        if self._max_bad * self._count < len(self._bad) < self._count:
             name, reason = next(iter(self._bad.values()))
             raise AliascopeError(
-                f"{len(self._bad)} of {images} images could not be read so far (first: {name}: "
-                f"{reason}), more than {100 * self._max_bad:g} %; mend them, or allow more with "
-                "--max-bad, and go on with --resume."
+                f"{len(self._bad)} of {self._count} images could not be read so far (first: "
+                f"{name}: {reason}), more than {100 * self._max_bad:g} %; mend them, or allow more "
+                "with --max-bad, and go on with --resume."
             )
 
 

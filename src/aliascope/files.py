@@ -38,8 +38,8 @@ def token() -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a place beside a file to write its draft, and put that there when all went well.
+def drafting(path: Path) -> Iterator[Path]:
+    """Give a place beside a file to write its draft, which is removed afterwards.
 
     Parameters
     ----------
@@ -60,8 +60,17 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield draft
-        draft.replace(path)
-    except BaseException:
+    finally:
         with contextlib.suppress(OSError):
             draft.unlink()
-        raise
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a place beside a file to write its draft, and put that there when all went well.
+
+    Yields and raises as `drafting`.
+    """
+    with drafting(path) as draft:
+        yield draft
+        draft.replace(path)

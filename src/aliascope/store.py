@@ -39,7 +39,7 @@ from pyarrow import parquet
 
 from aliascope.categories import COLUMNS
 from aliascope.errors import AliascopeError
-from aliascope.files import replacing, token, writing
+from aliascope.files import drafting, replacing, token, writing
 
 FORMAT = 2
 """Version of the layout above, written to run.json."""
@@ -141,19 +141,14 @@ class Store:
     def create_run(self, content: Mapping[str, Any]) -> bool:
         """Write run.json unless there is one: of several processes, one does, and is told so."""
         path = self.folder / "run.json"
-        draft = path.with_name(f".run.json.{token()}.tmp")
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder), drafting(path) as draft:
+            draft.write_text(_run_text(content), encoding="utf-8")
             try:
-                draft.write_text(_run_text(content), encoding="utf-8")
-                try:
-                    os.link(draft, path)  # unlike renaming, this replaces nothing
-                except FileExistsError:
-                    return False
-                except OSError:  # a file system without hard links
-                    draft.replace(path)
-            finally:
-                draft.unlink(missing_ok=True)
+                os.link(draft, path)  # unlike renaming, this replaces nothing
+            except FileExistsError:
+                return False
+            except OSError:  # a file system without hard links
+                draft.replace(path)
         return True
 
     def damaged_parts(self, numbers: Iterable[int] | None = None) -> dict[int, str]:

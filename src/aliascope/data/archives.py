@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tarfile
 from collections.abc import Iterator
@@ -89,6 +90,34 @@ def shown(name: str) -> str:
     if re.fullmatch(r"[\w./+-]{1,100}", name, re.ASCII):
         return name
     return repr(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…")
+
+
+@contextlib.contextmanager
+def refusing_damage(path: Path, sentence: str) -> Iterator[None]:
+    """Turn whatever a damaged file leads its reader to into one sentence.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; what the system says of it is said as `unreadable` does.
+    sentence : str
+        For all else but an `AliascopeError`, which has one already.
+
+    Examples
+    --------
+    >>> with refusing_damage(Path("val.tar"), "val.tar is no archive: download it again."):
+    ...     raise tarfile.ReadError("bad checksum")
+    Traceback (most recent call last):
+    aliascope.errors.AliascopeError: val.tar is no archive: download it again.
+    """
+    try:
+        yield
+    except AliascopeError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise unreadable(path, error) from error
+        raise AliascopeError(sentence) from error
 
 
 def unreadable(path: Path, error: OSError) -> AliascopeError:

@@ -345,7 +345,7 @@ def open_data(
     >>> len(images), images[3].name, images[3].label, images[3].image.shape
     (20, 'imagenet_03_990.jpg', 990, torch.Size([3, 224, 224]))
     """
-    from aliascope.data.shards import is_shard, named_shards, open_shards
+    from aliascope.data.shards import named_shards, open_shards, shards_in
 
     if _are_oscillations(spec):
         from aliascope.oscillations.evaluation import open_oscillations
@@ -378,7 +378,7 @@ def open_data(
             f"{spec} holds images ({loose[0].name}) as well as class folders "
             f"({next(iter(filled)).name}): move one or the other out."
         )
-    shards = [entry for entry in entries if is_shard(entry) and not entry.is_dir()]
+    shards = shards_in(entries)
     if shards and not loose and not filled:
         return open_shards(spec, shards, transform, num_classes=num_classes)
     if not loose and not filled:
@@ -428,7 +428,7 @@ def first_size(spec: str, transform: Callable[[Image.Image], Tensor]) -> tuple[i
 
 def _opened_one_by_one(spec: str, transform: Callable[[Image.Image], Tensor]) -> Iterator[Images]:
     """Open no more of a set at a time than is needed to see its first image."""
-    from aliascope.data.shards import is_shard, named_shards, shard_set
+    from aliascope.data.shards import named_shards, shard_set, shards_in
 
     if spec == "samples" or _are_oscillations(spec):
         yield open_data(spec, transform)
@@ -438,7 +438,7 @@ def _opened_one_by_one(spec: str, transform: Callable[[Image.Image], Tensor]) ->
         folder = _folder(spec)
         for file in _images_under(folder):
             yield ImageSet(spec, [file], [file.name], None, transform)
-        shards = [entry for entry in _entries(folder) if is_shard(entry) and not entry.is_dir()]
+        shards = shards_in(_entries(folder))
     for shard in sorted(shards):
         yield shard_set(spec, [shard], transform)
 

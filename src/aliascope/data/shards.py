@@ -19,7 +19,7 @@ import tarfile
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from aliascope.data.archives import members, shown, unreadable
+from aliascope.data.archives import members, refusing_damage, shown, unreadable
 from aliascope.data.images import EXTENSIONS, Item, failed_item, read_item
 from aliascope.errors import AliascopeError
 
@@ -85,6 +85,11 @@ def is_shard(path: Path) -> bool:
     (True, True, False)
     """
     return bool(_TAR.search(path.name) or _PARQUET.search(path.name))
+
+
+def shards_in(entries: Iterable[Path]) -> list[Path]:
+    """Pick the shards among the entries of a folder."""
+    return [entry for entry in entries if is_shard(entry) and not entry.is_dir()]
 
 
 def named_shards(spec: str) -> list[Path]:
@@ -448,7 +453,8 @@ class TarSet(ShardSet):
 
 
 def _opened(path: Path) -> tarfile.TarFile:
-    try:
+    sentence = f"{path} is not a tar archive, or its beginning is damaged: download it again."
+    with refusing_damage(path, sentence):
         with path.open("rb") as file:
             begin = file.read(8)
         program = next(
@@ -460,14 +466,6 @@ def _opened(path: Path) -> tarfile.TarFile:
                 f"it to a plain .tar with {program}."
             )
         return tarfile.open(path, "r:", encoding="utf-8", errors="surrogateescape")
-    except AliascopeError:
-        raise
-    except Exception as error:  # As in members.
-        if isinstance(error, OSError) and error.errno:
-            raise unreadable(path, error) from error
-        raise AliascopeError(
-            f"{path} is not a tar archive, or its beginning is damaged: download it again."
-        ) from error
 
 
 def _samples(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[tarfile.TarInfo, int]]:
@@ -573,18 +571,10 @@ class ParquetSet(ShardSet):
     """
 
     def _index(self, path: Path) -> _Index:
-        try:
-            with _parquet(path) as file:
-                counts = _rows_of_groups(file, path)
-                labels = _labels(file, path, sum(counts))
-        except AliascopeError:
-            raise
-        except Exception as error:  # pyarrow raises whatever a damaged file leads it to.
-            if isinstance(error, OSError) and error.errno:
-                raise unreadable(path, error) from error
-            raise AliascopeError(
-                f"{path} is not a Parquet file, or it is damaged: download it again."
-            ) from error
+        sentence = f"{path} is not a Parquet file, or it is damaged: download it again."
+        with refusing_damage(path, sentence), _parquet(path) as file:
+            counts = _rows_of_groups(file, path)
+            labels = _labels(file, path, sum(counts))
         rows = [np.arange(count) for count in counts]
         groups = np.repeat(np.arange(len(counts)), counts)
         places = np.stack([groups, np.concatenate([groups[:0], *rows])], axis=1)

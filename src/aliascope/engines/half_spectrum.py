@@ -67,9 +67,9 @@ def count_categories(
              [6, 0, 0, 0]]])
     """
     rate = tuple(rate)
-    n, channels, *size = dense.shape
+    n, channels = dense.shape[:2]
     counts = torch.empty((n * channels, 4), dtype=torch.int64, device=dense.device)
-    counter = _counter(size, rate, criterion, dense, workspace, fused)
+    counter = _counter(dense, rate, criterion, workspace, fused)
     done = 0
     chunk_bytes = CHUNK_BYTES if workspace is None else min(CHUNK_BYTES, workspace // 4)
     for signals in _contiguous_chunks(dense, chunk_bytes):
@@ -90,23 +90,18 @@ _last = _LastCounter()
 
 
 def _counter(
-    size: Sequence[int],
-    rate: tuple[int, ...],
-    criterion: Criterion,
-    dense: Tensor,
-    workspace: int | None,
-    fused: Any,
+    dense: Tensor, rate: tuple[int, ...], criterion: Criterion, workspace: int | None, fused: Any
 ) -> _BlockCounter:
     """Give the last counter where it fits, and otherwise make one."""
     if dense.device.type != "cpu":  # a GPU's memory is for others to use
-        return _BlockCounter(size, rate, criterion, dense, workspace, fused)
+        return _BlockCounter(dense, rate, criterion, workspace, fused)
     how = (workspace, fused is None, torch.get_num_threads(), BLOCK_BYTES["cpu"])
     # Tensors made in inference mode are not to be written outside of it.
-    what = (tuple(size), rate, _working_dtype(dense.dtype), torch.is_inference_mode_enabled())
+    what = (dense.shape[2:], rate, _working_dtype(dense.dtype), torch.is_inference_mode_enabled())
     key = (criterion, *what, *how)
     if _last.key != key or _last.counter is None or not _last.counter.suits(dense):
         _last.key, _last.counter = None, None  # let its buffers go before others are made
-        _last.counter = _BlockCounter(size, rate, criterion, dense, workspace, fused)
+        _last.counter = _BlockCounter(dense, rate, criterion, workspace, fused)
         _last.key = key
     return _last.counter
 
@@ -140,14 +135,14 @@ class _BlockCounter:
 
     def __init__(
         self,
-        size: Sequence[int],
+        dense: Tensor,
         rate: tuple[int, ...],
         criterion: Criterion,
-        dense: Tensor,
         workspace: int | None,
         fused: Any,
     ) -> None:
-        self.size, self.rate, self.criterion, self.fused = tuple(size), rate, criterion, fused
+        size = tuple(dense.shape[2:])
+        self.size, self.rate, self.criterion, self.fused = size, rate, criterion, fused
         device, dtype = dense.device, dense.dtype
         self.bins = bin_counts(size, rate, criterion.grid_for(rate))
         self.lengths = tuple(r * m for r, m in zip(rate, self.bins, strict=True))
