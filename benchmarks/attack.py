@@ -19,10 +19,10 @@ import torch
 import torchattacks
 from torch import Tensor, nn
 
-from aliascope.attacks import Attack
-from aliascope.data import open_data
-from aliascope.execution import compiled, products_in, settle_layout
-from aliascope.models import load_model
+from aliascope.models.execution import compiled, products_in, settle_layout
+from aliascope.protocols.attacks import Attack
+from aliascope.tasks.images import open_data
+from aliascope.tasks.models import load_model
 from benchmarks.overhead import machine_of
 
 

@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from aliascope.data import Item, open_data
-from aliascope.data.images import ImageSet
-from aliascope.evaluate import evaluate
-from aliascope.models import load_model
-from aliascope.options import Options
+from aliascope.data import Item
+from aliascope.data.folders import ImageSet
+from aliascope.evaluation.loop import evaluate
+from aliascope.evaluation.options import Options
+from aliascope.tasks.images import open_data
+from aliascope.tasks.models import load_model
 
 
 class InMemory(ImageSet):

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from aliascope.engines import count_categories
+from aliascope.measures.engines import count_categories
 from aliascope.spectrum import Criterion
 
 SERIES: dict[str, list[dict[str, Any]]] = {

@@ -54,7 +54,7 @@ def straightforward(site: al.Site, dense: Tensor) -> None:
 def make_model(name: str) -> nn.Module:
     """Make a model with random weights, whose cost is that of trained ones."""
     if name == "efficientnet_lite0":
-        from aliascope.models import load_model
+        from aliascope.tasks.models import load_model
 
         return load_model(name, weights="none").network
     return torchvision.models.get_model(name, weights=None).eval()

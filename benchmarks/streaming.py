@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from aliascope.data import open_data
-from aliascope.evaluate import evaluate
-from aliascope.models import load_model
-from aliascope.options import Options
+from aliascope.evaluation.loop import evaluate
+from aliascope.evaluation.options import Options
+from aliascope.tasks.images import open_data
+from aliascope.tasks.models import load_model
 
 PER_SHARD = 1000
 SIDE = 64

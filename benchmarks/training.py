@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aliascope.execution import fastest_precision
+from aliascope.models.execution import fastest_precision
 from aliascope.oscillations.images import Oscillations
 from aliascope.oscillations.networks import find_network
 from aliascope.oscillations.recipe import Recipe

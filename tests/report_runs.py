@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pandas as pd
 
-from aliascope.data import open_data
-from aliascope.evaluate import evaluate
-from aliascope.models import load_model
-from aliascope.options import Options
+from aliascope.evaluation.loop import evaluate
+from aliascope.evaluation.options import Options
+from aliascope.tasks.images import open_data
+from aliascope.tasks.models import load_model
 from tests_shared import tiny_photos
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import aliascope as al
-from aliascope.seam import Handler
+from aliascope.seam.handlers import Handler
 
 examples = settings(max_examples=60, deadline=None, derandomize=True, report_multiple_bugs=False)
 

@@ -12,10 +12,10 @@ import torchattacks
 from torch import nn
 
 import aliascope as al
-from aliascope.attacks import PUBLISHED_EPS, PUBLISHED_STEPS, Attack, vanishing_gradients
-from aliascope.data import open_data
-from aliascope.evaluate import Options, evaluate
-from aliascope.models import load_model
+from aliascope.evaluation.loop import Options, evaluate
+from aliascope.protocols.attacks import PUBLISHED_EPS, PUBLISHED_STEPS, Attack, vanishing_gradients
+from aliascope.tasks.images import open_data
+from aliascope.tasks.models import load_model
 
 EPS = (0.0, 0.01, 0.1)
 

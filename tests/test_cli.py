@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import aliascope
-from aliascope.cli import main
+from aliascope.commands.main import main
 
 FACTORY = """
 import torch
@@ -168,7 +168,8 @@ def test_help_states_units_and_defaults(capsys):
 
 def test_reading_a_run_needs_no_torch():
     code = (
-        "import sys, aliascope.cli, aliascope.measurement, aliascope.tables, aliascope.figures;"
+        "import sys, aliascope.commands.main, aliascope.runs.measurement, "
+        "aliascope.commands.tables, aliascope.figures;"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

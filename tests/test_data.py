@@ -14,10 +14,11 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from aliascope.data import Item, collate, imagenet_synsets, open_data, sample_files
-from aliascope.data import images as images_module
+from aliascope.data import Item, collate, imagenet_synsets, sample_files
 from aliascope.errors import AliascopeError
-from aliascope.models import Preprocessing
+from aliascope.tasks import images as images_module
+from aliascope.tasks.images import open_data
+from aliascope.tasks.models import Preprocessing
 
 SMALL = Preprocessing(8, 8, "bilinear", (0.5,) * 3, (0.5,) * 3)
 AS_IS = Preprocessing(None, None, "bilinear", (0.5,) * 3, (0.5,) * 3)

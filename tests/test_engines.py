@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aliascope as al
-from aliascope.engines import NOT_FINITE, count_categories, half_spectrum
+from aliascope.measures.engines import NOT_FINITE, count_categories, half_spectrum
 from aliascope.spectrum import Criterion, folds
 from tests_shared import GOLDEN, GOLDEN_NAMES, signals
 
@@ -183,7 +183,7 @@ def test_an_engine_that_does_not_fit_is_refused(options, words):
 
 
 def test_without_numba_torch_counts_and_says_so_once(monkeypatch):
-    from aliascope import engines
+    from aliascope.measures import engines
 
     signal = torch.randn(1, 2, 12, 12)
     expected = count_categories(signal, (2, 2), Criterion())

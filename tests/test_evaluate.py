@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 import aliascope as al
-from aliascope.data import open_data
-from aliascope.evaluate import Options, evaluate, probe
-from aliascope.models import load_model
+from aliascope.evaluation.loop import Options, evaluate, probe
 from aliascope.spectrum import Criterion
+from aliascope.tasks.images import open_data
+from aliascope.tasks.models import load_model
 
 
 def loaded(name="factories:net"):

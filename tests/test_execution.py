@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 import aliascope as al
-from aliascope.data import open_data
-from aliascope.evaluate import Options, evaluate
-from aliascope.execution import compiling, fast_layout, products_in, settle_layout
-from aliascope.models import load_model
+from aliascope.evaluation.loop import Options, evaluate
+from aliascope.models.execution import compiling, fast_layout, products_in, settle_layout
+from aliascope.tasks.images import open_data
+from aliascope.tasks.models import load_model
 
 CPU = torch.device("cpu")
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 import aliascope as al
 from aliascope.data import imagenet_synsets
-from aliascope.data.imagenet import prepare
+from aliascope.data.imagenet.prepare import prepare
 
 SCRIPTS = Path(__file__).parent.parent / "experiments"
 

@@ -10,15 +10,15 @@ from scipy import stats
 from torch import nn
 
 import aliascope as al
-from aliascope import figures, tables
+from aliascope import figures
 from aliascope.categories import COLUMNS
-from aliascope.figures.adversarial import over_epsilon
-from aliascope.figures.boxes import comparison
+from aliascope.commands import tables
 from aliascope.figures.layout import fitted, text_width
 from aliascope.figures.palette import PALETTES
 from aliascope.figures.pie import RING_ORDER
-from aliascope.figures.spectrum import mean_spectrum
-from aliascope.store import Store
+from aliascope.runs.comparisons import comparison, over_epsilon
+from aliascope.runs.mean_spectrum import mean_spectrum
+from aliascope.runs.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,12 @@ from PIL import Image
 from scipy.io import savemat
 
 import aliascope
-from aliascope.cli import main
-from aliascope.data import imagenet, imagenet_synsets, open_data
+from aliascope.commands.main import main
+from aliascope.data import imagenet_synsets
+from aliascope.data.imagenet.prepare import prepare as imagenet
 from aliascope.errors import AliascopeError
-from aliascope.preprocessing import IMAGENET_PREPROCESSING
+from aliascope.models.preprocessing import IMAGENET_PREPROCESSING
+from aliascope.tasks.images import open_data
 
 IMAGES = 12
 WNIDS = ["n07753592", "n01440764", "n15075141", "n02119022"]
@@ -187,7 +189,7 @@ def test_a_link_to_a_folder_is_as_good_as_the_folder(here):
 KILLED = """
 import os, signal
 from pathlib import Path
-from aliascope.cli import main
+from aliascope.commands.main import main
 
 rename, left = Path.replace, [5]
 

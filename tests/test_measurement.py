@@ -13,7 +13,7 @@ from torch import nn
 
 import aliascope as al
 from aliascope.categories import COLUMNS
-from aliascope.store import Store
+from aliascope.runs.store import Store
 from tests_shared import GOLDEN, GOLDEN_NAMES
 
 

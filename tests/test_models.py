@@ -16,11 +16,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from aliascope.data import collate, open_data
-from aliascope.downloads import read_published
+from aliascope.data import collate
 from aliascope.errors import AliascopeError
-from aliascope.models import IMAGENET_PREPROCESSING, Normalized, Preprocessing, load_model
-from aliascope.weights import read_state_dict
+from aliascope.models.downloads import read_published
+from aliascope.models.weights import read_state_dict
+from aliascope.tasks.images import open_data
+from aliascope.tasks.models import IMAGENET_PREPROCESSING, Normalized, Preprocessing, load_model
 
 FACTORY = """
 import torch

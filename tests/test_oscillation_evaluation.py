@@ -9,15 +9,15 @@ import pytest
 import torch
 
 import aliascope as al
-from aliascope.cli import main
-from aliascope.data import first_size, open_data
+from aliascope.commands.main import main
 from aliascope.errors import AliascopeError
-from aliascope.models import load_model
-from aliascope.oscillations.evaluation import SHIPPED, OscillationPixels
 from aliascope.oscillations.images import Oscillations, split_seed
 from aliascope.oscillations.recipe import Recipe
 from aliascope.oscillations.training import train
 from aliascope.oscillations.training_folder import TrainingFolder
+from aliascope.tasks.images import first_size, open_data
+from aliascope.tasks.models import load_model
+from aliascope.tasks.oscillations import SHIPPED, OscillationPixels
 
 
 def command(*words):

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aliascope import figures
 from aliascope.errors import AliascopeError
-from aliascope.figures.oscillations import examples
+from aliascope.oscillations.figures.accuracy import oscillation_accuracy
+from aliascope.oscillations.figures.examples import examples, oscillations
 from aliascope.oscillations.networks import FAMILIES
 from aliascope.oscillations.recipe import Recipe
 from aliascope.oscillations.results import (
@@ -208,7 +208,7 @@ def test_an_empty_folder_says_what_to_run(tmp_path):
     ],
 )
 def test_bad_input_is_one_sentence(tmp_path, monkeypatch, capsys, words, said):
-    from aliascope.cli import main
+    from aliascope.commands.main import main
 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
@@ -220,7 +220,7 @@ def test_bad_input_is_one_sentence(tmp_path, monkeypatch, capsys, words, said):
 
 
 def test_a_run_folder_of_another_network_is_refused(swept, capsys):
-    from aliascope.cli import main
+    from aliascope.commands.main import main
 
     folder, _, _ = swept
     run = folder / "runs" / "fc-1h-58-A0-seed0"
@@ -254,7 +254,7 @@ def test_the_figure_has_a_panel_a_noise_level_and_a_line_a_family():
         for each in published.drop_duplicates(["network", "noise"]).itertuples()
         for seed in (0, 1)
     ]
-    figure = figures.oscillation_accuracy(pd.DataFrame(rows))
+    figure = oscillation_accuracy(pd.DataFrame(rows))
     lines = {
         line.get_gid(): line for axes in figure.axes for line in (*axes.lines, *axes.collections)
     }
@@ -278,7 +278,7 @@ def test_the_figure_shows_accuracies_of_zero_and_one_at_the_edge():
     rows = [row("fc-1h-58", 1.0, 0, 1.0), row("fc-1h-200", 1.0, 0, 0.0)]
     (line,) = [
         line
-        for line in figures.oscillation_accuracy(pd.DataFrame(rows)).axes[0].lines
+        for line in oscillation_accuracy(pd.DataFrame(rows)).axes[0].lines
         if line.get_gid() == "fc-1h/1"
     ]
     assert list(line.get_ydata()) == [1 - 1 / 20_000, 1 / 20_000]
@@ -290,14 +290,14 @@ def test_the_examples_are_four_images_and_one_decimated():
         assert np.abs(image[::2, ::2] - images[0][::2, ::2]).max() < 1e-5
     differences = [np.abs(a - b).max() for i, a in enumerate(images) for b in images[:i]]
     assert min(differences) > 1
-    figure = figures.oscillations()
+    figure = oscillations()
     drawn = {image.get_gid(): image.get_array() for axes in figure.axes for image in axes.images}
     assert set(drawn) == {f"{kind}/{k}" for kind in ("image", "decimated") for k in (1, 2, 3, 4)}
     assert drawn["image/2"].shape == (32, 32) and drawn["decimated/2"].shape == (16, 16)
 
 
 def test_the_command_writes_the_four_images_and_the_pairs(tmp_path, monkeypatch, capsys):
-    from aliascope.cli import main
+    from aliascope.commands.main import main
 
     with pytest.raises(SystemExit) as ended:
         main(["oscillations", "images", "-o", str(tmp_path)])

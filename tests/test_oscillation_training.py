@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from aliascope.errors import AliascopeError
-from aliascope.execution import fast_layout, fastest_precision
+from aliascope.models.execution import fast_layout, fastest_precision
 from aliascope.oscillations import training as training_module
 from aliascope.oscillations.networks import find_network
 from aliascope.oscillations.recipe import Recipe

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import aliascope as al
-from aliascope import parts
-from aliascope.parts import Parts, plan_parts
+from aliascope.seam.interception import parts
+from aliascope.seam.parts import Parts, plan_parts
 from aliascope.sites import Split
 
 MEGABYTE = 1 << 20
@@ -62,7 +62,7 @@ def test_measured_in_parts_everything_is_the_same(layout, part_bytes, detail, mo
 
 
 def test_in_parts_no_dense_signal_is_larger_than_half_the_workspace(monkeypatch):
-    from aliascope import recorder
+    from aliascope.measures import categories as recorder
 
     seen = []
     count = recorder.count_categories

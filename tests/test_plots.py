@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 import aliascope as al
-from aliascope.cli import main
-from aliascope.figures.boxes import comparison
+from aliascope.commands.main import main
 from aliascope.figures.pixels import most_mixed
+from aliascope.runs.comparisons import comparison
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_fractions_of_one_site_are_its_rows_of_those_of_all(runs):
 
 def test_drawing_needs_no_torch_and_no_window(runs):
     code = (
-        "import sys; from aliascope.cli import main\n"
+        "import sys; from aliascope.commands.main import main\n"
         "try: main(sys.argv[1:])\n"
         "except SystemExit as stop: assert not stop.code\n"
         "assert not {'torch', 'matplotlib.pyplot'} & set(sys.modules)"
@@ -157,7 +157,7 @@ def test_drawing_needs_no_torch_and_no_window(runs):
 
 def test_asking_for_help_loads_neither_torch_nor_matplotlib():
     code = (
-        "import sys; from aliascope.cli import main\n"
+        "import sys; from aliascope.commands.main import main\n"
         "try: main(['plot', 'boxes', '-h'])\n"
         "except SystemExit as stop: assert not stop.code\n"
         "assert not {'torch', 'matplotlib', 'pandas'} & set(sys.modules)"

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from aliascope.errors import AliascopeError
-from aliascope.preprocessing import (
+from aliascope.models.preprocessing import (
     IMAGENET_PREPROCESSING,
     Normalized,
     Preprocessing,

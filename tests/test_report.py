@@ -16,10 +16,10 @@ from PIL import Image
 from torch import nn
 
 import aliascope as al
-from aliascope.cli import main
+from aliascope.commands.main import main
 from aliascope.report import explorer, numbers, page, pictures, words, write_page
+from aliascope.runs.store import Store
 from aliascope.spectrum import folds, home_folds
-from aliascope.store import Store
 from report_runs import hostile_run, small_runs
 
 EXACT = {"accounting": "exact", "colours": "paper"}
@@ -233,7 +233,7 @@ def test_a_tone_is_the_brightest_pixel_of_its_spectrum():
 
 
 def test_pictures_are_prepared_as_the_network_saw_them():
-    from aliascope.preprocessing import Preprocessing
+    from aliascope.models.preprocessing import Preprocessing
 
     noise = np.random.default_rng(0).integers(0, 255, (50, 71, 3), dtype=np.uint8)
     for kind in ("bilinear", "bicubic", "nearest"):
@@ -384,7 +384,7 @@ def test_options_out_of_range_are_named(runs, tmp_path, options, message):
 
 def test_the_command_needs_no_torch(runs, tmp_path):
     code = (
-        "import sys; from aliascope.cli import main\n"
+        "import sys; from aliascope.commands.main import main\n"
         f"try: main(['report', {str(runs['folds'])!r}, '-o', 'page.html', '--max-samples', '2'])\n"
         "except SystemExit as end: assert not end.code, end.code\n"
         "assert 'torch' not in sys.modules and 'torchvision' not in sys.modules"

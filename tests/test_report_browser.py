@@ -12,7 +12,7 @@ import pytest
 
 import aliascope as al
 from aliascope.report import write_page
-from aliascope.store import Store
+from aliascope.runs.store import Store
 from report_runs import hostile_run, small_runs
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")

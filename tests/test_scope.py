@@ -18,8 +18,8 @@ from torch.utils.checkpoint import checkpoint
 
 import aliascope as al
 from aliascope.categories import COLUMNS
+from aliascope.runs.store import Store
 from aliascope.spectrum import folds
-from aliascope.store import Store
 
 torch.set_num_threads(1)
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 import aliascope
-from aliascope import selftest as selftest_module
-from aliascope.cli import main
+from aliascope.commands.main import main
 from aliascope.errors import AliascopeError
-from aliascope.selftest import NETWORKS, versions
+from aliascope.evaluation import selftest as selftest_module
+from aliascope.evaluation.selftest import NETWORKS, versions
 from aliascope.sites import Split
 
 LINE = re.compile(r"(pass|FAIL)  (.{40}) (.+) \(\d+\.\d s\)")
@@ -117,7 +117,7 @@ def test_a_check_that_raises_fails_and_the_others_go_on(small, monkeypatch, caps
 
     kernel = RuntimeError("no kernel image\nis available")
     monkeypatch.setattr(selftest_module, "classify", raising(kernel))
-    monkeypatch.setattr("aliascope.models.load_model", raising(AssertionError()))
+    monkeypatch.setattr("aliascope.tasks.models.load_model", raising(AssertionError()))
     gone = AliascopeError("The folder is gone; pass another.")
     monkeypatch.setattr(selftest_module, "measure", raising(gone))
     passed, failed = report(capsys)

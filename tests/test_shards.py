@@ -25,10 +25,11 @@ from pyarrow import parquet
 from torch.utils.data import DataLoader
 
 import aliascope as al
-from aliascope.data import Images, collate, first_size, open_data, shards
+from aliascope.data import Images, collate, shards
 from aliascope.errors import AliascopeError
-from aliascope.evaluate import Options, evaluate
-from aliascope.models import Preprocessing, load_model
+from aliascope.evaluation.loop import Options, evaluate
+from aliascope.tasks.images import first_size, open_data
+from aliascope.tasks.models import Preprocessing, load_model
 from test_data import png_of
 
 SMALL = Preprocessing(8, 8, "bilinear", (0.5,) * 3, (0.5,) * 3)
@@ -601,7 +602,7 @@ def test_an_index_can_be_interrupted(tmp_path, monkeypatch):
 
 @BOTH
 def test_the_command_takes_shards(here, kind, capsys):
-    from aliascope.cli import main
+    from aliascope.commands.main import main
 
     words = ["--resize", "26", "--crop", "24", "--workers", "0", "-o", "run"]
     with pytest.raises(SystemExit) as left:

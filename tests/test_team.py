@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 import aliascope as al
-from aliascope.data import open_data
-from aliascope.evaluate import Options, evaluate
-from aliascope.models import load_model
-from aliascope.team import Team, local_device, local_processes, team_of
+from aliascope.evaluation.loop import Options, evaluate
+from aliascope.evaluation.team import Team, local_device, local_processes, team_of
+from aliascope.tasks.images import open_data
+from aliascope.tasks.models import load_model
 
 ATTACKED = ["--attack", "pgd", "--eps", "0,0.05", "--attack-steps", "3"]
 COMMAND = [sys.executable, "-m", "aliascope", "evaluate", "-m", "factories:net", "-d", "photos"]

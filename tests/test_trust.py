@@ -14,11 +14,11 @@ import zarr
 from torch import nn
 
 import aliascope as al
-from aliascope import recorder
-from aliascope.data import open_data
-from aliascope.evaluate import Options, evaluate
-from aliascope.models import load_model
-from aliascope.store import Store
+from aliascope.evaluation.loop import Options, evaluate
+from aliascope.measures import categories as recorder
+from aliascope.runs.store import Store
+from aliascope.tasks.images import open_data
+from aliascope.tasks.models import load_model
 
 
 def run(folder="run", model=None, batch_size=3, detail="site", **arguments):
@@ -111,7 +111,7 @@ def test_an_absurd_or_alien_array_is_refused_before_it_is_read(here, change):
 
 
 def test_arrays_of_an_older_layout_are_held_to_the_same(tmp_path):
-    from aliascope.store import _check_array
+    from aliascope.runs.part import _check_array
 
     array = zarr.create_array(str(tmp_path / "a"), shape=(2, 3), dtype="i4", zarr_format=2)
     array[:] = np.ones((2, 3))

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from aliascope.errors import AliascopeError
-from aliascope.weights import load_file, state_sha256, unwrapped
+from aliascope.models.weights import load_file, state_sha256, unwrapped
 
 
 class Evil:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from aliascope.version import __version__
 
 if TYPE_CHECKING:
     from aliascope import sites
     from aliascope.categories import Category
     from aliascope.errors import AliascopeError
-    from aliascope.evaluate import measure
-    from aliascope.measurement import Measurement, load
+    from aliascope.evaluation.measure import measure
+    from aliascope.runs.measurement import Measurement, load
     from aliascope.scope import Scope, find_sites
     from aliascope.sites import Site
     from aliascope.spectrum import classify
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "AliascopeError": "aliascope.errors",
     "Category": "aliascope.categories",
-    "Measurement": "aliascope.measurement",
+    "Measurement": "aliascope.runs.measurement",
     "Scope": "aliascope.scope",
     "Site": "aliascope.sites",
     "classify": "aliascope.spectrum",
     "find_sites": "aliascope.scope",
-    "load": "aliascope.measurement",
-    "measure": "aliascope.evaluate",
+    "load": "aliascope.runs.measurement",
+    "measure": "aliascope.evaluation.loop",
 }
 
 __all__ = [

@@ -1,6 +1,6 @@
 """``python -m aliascope`` is the command ``aliascope``."""
 
-from aliascope.cli import main
+from aliascope.commands.main import main
 
 if __name__ == "__main__":
     main()

@@ -28,3 +28,7 @@ class Category(IntEnum):
 
 COLUMNS = [category.name.lower() for category in Category]
 """Column names of every table of counts or fractions, in the order of the numbering."""
+
+
+LABELS = dict(zip(COLUMNS, ("no pass", "non-aliased", "aliased", "tangled"), strict=True))
+"""What figures and tables call the categories."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 
 class AliascopeError(ValueError):
@@ -27,3 +28,16 @@ class AliascopeError(ValueError):
 
 class OutOfMemoryError(AliascopeError):
     """A device's memory is too small for what was asked of it."""
+
+
+def first_line(error: BaseException) -> str:
+    """Shorten an exception to its first line."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(". ") if lines else type(error).__name__
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device's memory, or the machine's, was too small."""
+    torch = sys.modules.get("torch")
+    kinds = (MemoryError,) if torch is None else (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)

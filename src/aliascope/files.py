@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from aliascope.errors import AliascopeError
 
@@ -74,3 +79,26 @@ def replacing(path: Path) -> Iterator[Path]:
     with drafting(path) as draft:
         yield draft
         draft.replace(path)
+
+
+def plain(value: Any) -> Any:
+    """Make a value fit for JSON, which has no NaN, tuples or numpy numbers.
+
+    Examples
+    --------
+    >>> plain({"rate": (2, 2), "error": math.nan})
+    {'rate': [2, 2], 'error': None}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, str):  # a path need not be Unicode, but JSON is
+        return value.encode(errors="backslashreplace").decode()
+    return value

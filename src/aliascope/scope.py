@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
-from aliascope.engines import LEAST_WORKSPACE, check_engine, workspace_of
 from aliascope.errors import AliascopeError
-from aliascope.measurement import Measurement
-from aliascope.recorder import DETAILS, Recorder
-from aliascope.seam import Handler, Seam
+from aliascope.measures.categories import DETAILS, Recorder
+from aliascope.measures.engines import LEAST_WORKSPACE, check_engine, workspace_of
+from aliascope.runs.measurement import Measurement
+from aliascope.runs.store import Store
+from aliascope.seam.handlers import Handler
+from aliascope.seam.interception import Seam
+from aliascope.seam.opening import (
+    _active,
+    _batch_size,
+    _eager_compiled_modules,
+    evaluating,
+    original_module,
+)
+from aliascope.seam.tracking import ModuleTracker, in_backward
 from aliascope.sites import Site
 from aliascope.spectrum import Criterion
-from aliascope.store import Store
-from aliascope.tracking import ROOT, ModuleTracker, in_backward
-
-_active = threading.Lock()
 
 
 class Scope:
@@ -49,7 +52,7 @@ class Scope:
     store : Store, optional
         Run directory to write to; a temporary one by default, kept as long as the measurement is.
     engine : {"auto", "torch", "numba"}
-        What counts; see :func:`aliascope.engines.count_categories`.
+        What counts; see :func:`aliascope.measures.engines.count_categories`.
     workspace : int, optional
         Bytes that measuring may take beside the network's own: large dense signals are made and
         measured part by part. 256 MB on a CPU and 1 GB on a GPU by default. Handlers of one's own
@@ -387,43 +390,6 @@ class Batch:
         self.arrays: dict[str, np.ndarray[Any, Any]] = {}
 
 
-def original_module(model: nn.Module) -> nn.Module:
-    """Return the module to instrument: that behind ``torch.compile``, or the model itself.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Module as the user has it.
-
-    Returns
-    -------
-    nn.Module
-        Module whose Python forward can be intercepted.
-
-    Raises
-    ------
-    AliascopeError
-        If it is no module, or is or holds TorchScript, which does not run through Python.
-
-    Examples
-    --------
-    >>> original_module(nn.ReLU())
-    ReLU()
-    """
-    if not isinstance(model, nn.Module):
-        raise AliascopeError(
-            f"The model is a {type(model).__name__}, but it must be a torch.nn.Module."
-        )
-    model = getattr(model, "_orig_mod", model)
-    for name, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            raise AliascopeError(
-                f"Module {name or ROOT!r} is TorchScript, whose operations cannot be intercepted; "
-                "measure the nn.Module that it was made from."
-            )
-    return model
-
-
 def find_sites(model: nn.Module, *example_inputs: Any) -> list[Site]:
     """Find the sites of a model by running it once.
 
@@ -458,47 +424,3 @@ def find_sites(model: nn.Module, *example_inputs: Any) -> list[Site]:
     with Scope(model, detail=None) as scope, evaluating(scope.model):
         scope.model(*example_inputs)
     return scope.sites
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Run in eval mode and without gradients; give each module its own mode back afterwards.
-
-    Examples
-    --------
-    >>> model = nn.Dropout()
-    >>> with evaluating(model):
-    ...     model.training
-    False
-    >>> model.training
-    True
-    """
-    modes = {module: module.training for module in model.modules()}
-    with contextlib.suppress(NotImplementedError):  # exported programs have no other mode
-        model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
-
-
-def _eager_compiled_modules() -> contextlib.AbstractContextManager[Any]:
-    """Have compiled modules run as their originals; without torch.compile there are none."""
-    if "torch._dynamo" not in sys.modules:
-        return contextlib.nullcontext()
-    return torch.compiler.set_stance("force_eager")
-
-
-def _batch_size(args: Sequence[Any]) -> int | None:
-    """Count the samples of a pass: the first tensor's first axis, or the images in a list.
-
-    Of three axes the first may be samples, (N, C, L), or channels, (C, H, W): the first site knows.
-    """
-    for arg in args:
-        if isinstance(arg, Tensor) and arg.ndim > 0:
-            return None if arg.ndim == 3 else len(arg)
-        if isinstance(arg, list | tuple) and arg and isinstance(arg[0], Tensor):
-            return len(arg)
-    return None

@@ -1,16 +1,9 @@
 """Images to measure on: folders, and the samples that come with a package."""
 
-from aliascope.data.images import (
-    Batch,
-    Images,
-    ImageSet,
-    Item,
-    collate,
-    first_size,
-    imagenet_synsets,
-    open_data,
-)
+from aliascope.data.folders import ImageSet
+from aliascope.data.items import Batch, Images, Item, collate
 from aliascope.data.samples import sample_files
+from aliascope.data.synsets import imagenet_synsets
 
 __all__ = [
     "Batch",
@@ -18,8 +11,6 @@ __all__ = [
     "Images",
     "Item",
     "collate",
-    "first_size",
     "imagenet_synsets",
-    "open_data",
     "sample_files",
 ]

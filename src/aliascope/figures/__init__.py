@@ -16,8 +16,6 @@ from aliascope.figures.adversarial import adversarial
 from aliascope.figures.bars import channels, sites
 from aliascope.figures.boxes import boxes
 from aliascope.figures.colorbar import colorbar
-from aliascope.figures.oscillation_accuracy import oscillation_accuracy
-from aliascope.figures.oscillations import oscillations
 from aliascope.figures.pie import pie
 from aliascope.figures.pixels import pixels
 from aliascope.figures.spectrum import spectrum
@@ -28,8 +26,6 @@ __all__ = [
     "boxes",
     "channels",
     "colorbar",
-    "oscillation_accuracy",
-    "oscillations",
     "pie",
     "pixels",
     "save",

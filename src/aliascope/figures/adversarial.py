@@ -11,13 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 from matplotlib.transforms import ScaledTranslation
 
-from aliascope.errors import AliascopeError
 from aliascope.figures.layout import MEDIUM, THIN, add_axes, counted, figure_with_caption
 from aliascope.figures.palette import palette
-from aliascope.measurement import Measurement
-
-BAND = (0.01, 0.99)
-"""Quantiles over images of the shaded band."""
+from aliascope.runs.comparisons import over_epsilon
+from aliascope.runs.measurement import Measurement
 
 ZERO = 0.8
 """Decades from epsilon 0 to the smallest positive one, across the break of the axis."""
@@ -120,58 +117,6 @@ def adversarial(
         columnspacing=1.5,
     )
     return figure
-
-
-def over_epsilon(measurement: Measurement, *, accounting: str = "exact") -> pd.DataFrame:
-    """Tabulate accuracy and aliasing over epsilon.
-
-    Parameters
-    ----------
-    measurement, accounting
-        As for :func:`adversarial`.
-
-    Returns
-    -------
-    DataFrame
-        Index eps, ascending; columns n, top1, top5 (fractions of images; NaN where not known) and
-        their 95 % intervals ``*_low``, ``*_high``, aliasing (median over images of aliased +
-        tangled), low and high (1st and 99th percentile).
-
-    Raises
-    ------
-    AliascopeError
-        If the run has fewer than two epsilons, or the accounting is unknown.
-    """
-    if not measurement.epsilons:
-        raise AliascopeError(
-            "The run was not attacked, so there is no curve over epsilon to draw; "
-            "evaluate with --attack pgd."
-        )
-    if len(measurement.epsilons) == 1:
-        raise AliascopeError(
-            f"The run has only eps {measurement.epsilons[0]:g}, which makes no curve; "
-            "evaluate with several, as in --eps 0,0.001,0.01."
-        )
-    rows = {}
-    for eps in measurement.epsilons:
-        at = measurement.at(eps)
-        each = at.fractions(by="sample", accounting=accounting)[["aliased", "tangled"]].sum(axis=1)
-        low, middle, high = (float(each.quantile(q)) for q in (BAND[0], 0.5, BAND[1]))
-        row = {"n": len(at.samples), "aliasing": middle, "low": low, "high": high}
-        for name, known in at.accuracy().iterrows():
-            row.update(
-                {
-                    str(name): known["accuracy"],
-                    f"{name}_low": known["low"],
-                    f"{name}_high": known["high"],
-                }
-            )
-        rows[eps] = row
-    columns = ["n", *(f"{name}{end}" for name in ACCURACIES for end in ("", "_low", "_high"))]
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    table = table.reindex(columns=[*columns, "aliasing", "low", "high"])
-    table.index.name = "eps"
-    return table
 
 
 def _caption(measurement: Measurement, table: pd.DataFrame, accounting: str) -> str:

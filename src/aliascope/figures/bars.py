@@ -22,7 +22,7 @@ from aliascope.figures.layout import (
     text_width,
 )
 from aliascope.figures.palette import palette
-from aliascope.measurement import Measurement
+from aliascope.runs.measurement import Measurement
 
 STACK = ("tangled", "aliased", "non_aliased", "no_pass")
 """Left to right, or bottom to top: tangled first, so that it can be read off the axis."""

@@ -11,11 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.cbook import boxplot_stats
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
-from scipy import stats
 from scipy.special import logit
 
-from aliascope.categories import COLUMNS
-from aliascope.errors import AliascopeError
+from aliascope.categories import COLUMNS, LABELS
 from aliascope.figures.layout import (
     LONGEST_NAME,
     MEDIUM,
@@ -28,10 +26,10 @@ from aliascope.figures.layout import (
     mixed_with_white,
     shortened,
 )
-from aliascope.figures.palette import LABELS, palette
-from aliascope.measurement import Array, Measurement
+from aliascope.figures.palette import palette
+from aliascope.runs.comparisons import GROUPS, comparison, per_image
+from aliascope.runs.measurement import Array, Measurement
 
-GROUPS = ("correct", "incorrect")
 MARKS = {"correct": "✓", "incorrect": "✗"}
 STRENGTH = {"correct": 0.5, "incorrect": 1.0}
 """Of the categories' colours: correctly classified images have the lighter boxes, as published."""
@@ -131,58 +129,6 @@ def boxes(
     return figure
 
 
-def comparison(
-    measurement: Measurement, *, site: str | None = None, accounting: str = "exact"
-) -> pd.DataFrame:
-    """Compare correctly and incorrectly classified images, category by category.
-
-    Parameters
-    ----------
-    measurement, site, accounting
-        As for :func:`boxes`.
-
-    Returns
-    -------
-    DataFrame
-        One row per category: n_correct, n_incorrect, median_correct, median_incorrect (fractions),
-        U (Mann-Whitney's, of the incorrect images) with its two-sided p, not corrected for there
-        being four, and rank_biserial: the correlation 2 U / (n_correct n_incorrect) - 1, in
-        [-1, 1], positive where incorrectly classified images tend to have more. NaN where a group
-        is empty.
-
-    Raises
-    ------
-    AliascopeError
-        If there are no labels, or a site or an option is unknown.
-
-    Examples
-    --------
-    >>> import torch, aliascope as al
-    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 4, stride=2), torch.nn.Flatten())
-    >>> table = comparison(al.measure(model, [(torch.rand(9, 3, 8, 8), torch.arange(9))]))
-    >>> int((table["n_correct"] + table["n_incorrect"]).iloc[0])
-    9
-    """
-    fractions = per_image(measurement, site, accounting)
-    rows = {}
-    for name in COLUMNS:
-        right, wrong = (
-            fractions.loc[fractions["group"] == group, name].to_numpy() for group in GROUPS
-        )
-        u = p = effect = math.nan
-        if len(right) and len(wrong):
-            test = stats.mannwhitneyu(wrong, right, alternative="two-sided")
-            u = float(test.statistic)
-            p = 1.0 if math.isnan(test.pvalue) else float(test.pvalue)  # NaN: all are equal
-            effect = 2 * u / (len(right) * len(wrong)) - 1
-        medians = [float(np.median(group)) if len(group) else math.nan for group in (right, wrong)]
-        rows[name] = (len(right), len(wrong), *medians, u, p, effect)
-    columns = [*(f"{what}_{group}" for what in ("n", "median") for group in GROUPS), "U", "p"]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=[*columns, "rank_biserial"])
-    table.index.name = "category"
-    return table
-
-
 def caption(
     table: pd.DataFrame,
     measurement: Measurement,
@@ -221,25 +167,6 @@ def caption(
         which = "the only image is" if n == 1 else f"all {n:,} images are"
         text += f"{which} classified {how}, so there is nothing to compare."
     return text + (" Images at 0 are drawn at the lower edge." if off_the_axis else "")
-
-
-def per_image(measurement: Measurement, site: str | None, accounting: str) -> pd.DataFrame:
-    """Fractions of each labelled image, with its group, "correct" or "incorrect".
-
-    Raises
-    ------
-    AliascopeError
-        If there are no labels, or a site or the accounting is unknown.
-    """
-    if "top1" not in measurement.samples or measurement.samples["top1"].isna().all():
-        raise AliascopeError(
-            "The run has no labels, so images cannot be told into correct and incorrect; "
-            "evaluate on class folders."
-        )
-    fractions = measurement.fractions(by="sample", accounting=accounting, site=site)
-    known = measurement.samples.dropna(subset=["top1"]).set_index("sample")["top1"].astype(bool)
-    known = known[known.index.isin(fractions.index)]
-    return fractions.loc[known.index].assign(group=np.where(known, *GROUPS))
 
 
 def _positions(i: int, groups: int) -> list[float]:

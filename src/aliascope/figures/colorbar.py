@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from aliascope.categories import COLUMNS
+from aliascope.categories import COLUMNS, LABELS
 from aliascope.figures.layout import COLUMN, MEDIUM, THIN, add_axes, ink_on
-from aliascope.figures.palette import LABELS, palette
+from aliascope.figures.palette import palette
 
 
 def colorbar(*, colours: str = "paper") -> Figure:

@@ -13,8 +13,9 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch
 from matplotlib.textpath import TextToPath
 
-from aliascope.figures.palette import LABELS, palette
-from aliascope.measurement import Measurement
+from aliascope.categories import LABELS
+from aliascope.figures.palette import palette
+from aliascope.runs.measurement import Measurement
 
 COLUMN = 3.4
 """Inches of one column of a two-column paper; every figure is so wide."""

@@ -5,9 +5,6 @@ from __future__ import annotations
 from aliascope.categories import COLUMNS
 from aliascope.errors import AliascopeError
 
-LABELS = dict(zip(COLUMNS, ("no pass", "non-aliased", "aliased", "tangled"), strict=True))
-"""What figures and tables call the categories."""
-
 PALETTES = {
     "paper": dict(zip(COLUMNS, ("#333333", "#2b2bd5", "#d5d52a", "#ff0000"), strict=True)),
     "colour-blind": dict(zip(COLUMNS, ("#4d4d4d", "#0072b2", "#f0e442", "#d55e00"), strict=True)),

@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from aliascope.categories import LABELS
 from aliascope.errors import AliascopeError
 from aliascope.figures.layout import (
     COLUMN,
@@ -24,8 +25,8 @@ from aliascope.figures.layout import (
     mixed_with_white,
     text_width,
 )
-from aliascope.figures.palette import LABELS, palette
-from aliascope.measurement import Measurement
+from aliascope.figures.palette import palette
+from aliascope.runs.measurement import Measurement
 
 RING_ORDER = ("non_aliased", "aliased", "tangled", "no_pass")
 """Counter-clockwise from three o'clock, as published."""

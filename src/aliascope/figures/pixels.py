@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from aliascope.categories import COLUMNS
+from aliascope.categories import COLUMNS, LABELS
 from aliascope.errors import AliascopeError
 from aliascope.figures.colorbar import draw_bar
 from aliascope.figures.layout import (
@@ -21,8 +21,9 @@ from aliascope.figures.layout import (
     figure_with_caption,
     shortened,
 )
-from aliascope.figures.palette import LABELS, palette
-from aliascope.measurement import Array, Measurement, fractions_of
+from aliascope.figures.palette import palette
+from aliascope.runs.fractions import fractions_of
+from aliascope.runs.measurement import Array, Measurement
 
 STRIP = 0.5
 """Inches of height of the map of a signal with one spatial axis."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from aliascope.errors import AliascopeError
-from aliascope.execution import check_precision
+from aliascope.models.execution import check_precision
 from aliascope.oscillations.images import Oscillations, split_seed
 from aliascope.oscillations.networks import Network, find_network
 

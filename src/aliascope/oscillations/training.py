@@ -16,11 +16,11 @@ from torch import Tensor
 
 import aliascope
 from aliascope.errors import AliascopeError
-from aliascope.execution import fast_layout, products_in
+from aliascope.models.devices import check_device
+from aliascope.models.execution import fast_layout, products_in
 from aliascope.oscillations.images import Oscillations
 from aliascope.oscillations.recipe import Recipe
 from aliascope.oscillations.training_folder import COMPLETE, RUNNING, TrainingFolder, best_epoch
-from aliascope.probe import check_device
 
 KEPT_BYTES = 2**29
 """A set of images up to this size is made once and kept on the device, a larger one per batch."""

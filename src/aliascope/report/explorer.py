@@ -12,9 +12,9 @@ from PIL.Image import Image
 
 from aliascope.categories import COLUMNS, Category
 from aliascope.figures.palette import palette
-from aliascope.measurement import Measurement
 from aliascope.report import pictures
 from aliascope.report.numbers import Block
+from aliascope.runs.measurement import Measurement
 
 MOST_CHANNELS = 6
 """Channels shown of each site, where the page's size allows."""

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from aliascope.categories import COLUMNS
-from aliascope.figures.palette import LABELS, palette
+from aliascope.categories import COLUMNS, LABELS
+from aliascope.figures.palette import palette
 from aliascope.figures.pie import RING_ORDER
-from aliascope.measurement import Measurement
+from aliascope.runs.measurement import Measurement
 
 DRAWN_POINTS = 150
 """Images drawn as points beside a box; of more, the box alone is drawn."""

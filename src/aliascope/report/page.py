@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from aliascope.errors import AliascopeError
-from aliascope.files import replacing, writing
-from aliascope.measurement import Measurement, check_accounting
+from aliascope.files import plain, replacing, writing
 from aliascope.report import numbers, words
 from aliascope.report.explorer import explorer
 from aliascope.report.numbers import Block
-from aliascope.store import plain
+from aliascope.runs.fractions import check_accounting
+from aliascope.runs.measurement import Measurement
 
 DIGITS = 5
 """Decimals of the fractions on the page; a percentage is shown with one."""

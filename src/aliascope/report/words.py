@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from aliascope.categories import COLUMNS
-from aliascope.figures.palette import LABELS
-from aliascope.measurement import Measurement
+from aliascope.categories import COLUMNS, LABELS
 from aliascope.report.numbers import FEWEST_COMPARED, Block
+from aliascope.runs.measurement import Measurement
 
 NO_BREAK = "\u00a0"
 """Space that keeps a number and its unit on one line."""

@@ -6,15 +6,8 @@ reason, or with None where nothing is decimated. Adding an operation is adding a
 """
 
 from aliascope.sites import convolution, interpolation, pooling, slicing, unsupported
-from aliascope.sites.registry import (
-    Rule,
-    Site,
-    Split,
-    Unsupported,
-    register,
-    rule_for,
-    unregister,
-)
+from aliascope.sites.registry import Rule, register, rule_for, unregister
+from aliascope.sites.split import Site, Split, Unsupported
 
 __all__ = [
     "Rule",

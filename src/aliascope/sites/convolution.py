@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from aliascope.sites.calls import all_axes, bind, per_axis
-from aliascope.sites.registry import Split, register
+from aliascope.sites.registry import register
+from aliascope.sites.split import Split
 
 
 @register(*all_axes("conv{}d"))

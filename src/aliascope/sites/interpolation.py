@@ -13,7 +13,8 @@ from torch import Tensor
 
 from aliascope.sites.calls import all_axes, bind, memory_format, per_axis
 from aliascope.sites.pooling import AVG_POOL
-from aliascope.sites.registry import Split, Unsupported, register
+from aliascope.sites.registry import register
+from aliascope.sites.split import Split, Unsupported
 
 Kernel = Callable[[Tensor], Tensor]
 

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aliascope.sites.calls import all_axes, bind, per_axis, spatial_axes
-from aliascope.sites.registry import Split, Unsupported, register
+from aliascope.sites.registry import register
+from aliascope.sites.split import Split, Unsupported
 
 MAX_POOL: dict[int, Any] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 AVG_POOL: dict[int, Any] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from aliascope.sites.registry import Split, Unsupported, register
+from aliascope.sites.registry import register
+from aliascope.sites.split import Split, Unsupported
 
 
 @register(Tensor.__getitem__)

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from aliascope.sites.calls import all_axes, bind, per_axis
-from aliascope.sites.registry import Unsupported, register
+from aliascope.sites.registry import register
+from aliascope.sites.split import Unsupported
 
 
 @register(

@@ -1,0 +1,97 @@
+"""Options that several commands have, each written once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="torchvision:NAME, timm:NAME, efficientnet_lite0, oscillations (a network that comes "
+        "with Aliascope) or oscillations:RUN (a training of yours), or MODULE:FUNCTION for a "
+        "function that returns your own network.",
+    ),
+]
+
+
+Weights = Annotated[
+    str,
+    typer.Option(
+        "--weights",
+        "-w",
+        metavar="default|none|FILE",
+        help="Published weights, random ones (from --seed), or a file: safetensors, or a state "
+        "dict saved by torch.save.",
+    ),
+]
+
+
+Resize = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PIXELS",
+        help="Resize the shorter side to this; 0 does not resize. Default: the weights' recipe.",
+    ),
+]
+
+
+Crop = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PIXELS",
+        help="Cut a centred square of this size; 0 does not crop. Default: the weights' recipe.",
+    ),
+]
+
+
+Device = Annotated[
+    str,
+    typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, ...; auto takes cuda where it is."),
+]
+
+
+Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|torch|numba",
+        help="What counts: torch on any device, or compiled code on a CPU; auto takes the faster.",
+    ),
+]
+
+
+Workspace = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MB",
+        help="Memory that measuring may take beside the network's own.",
+        show_default="256 on a CPU, 1024 on a GPU",
+    ),
+]
+
+
+Seed = Annotated[int, typer.Option(help="Seed of random numbers, random weights included.")]
+
+
+Accounting = Annotated[
+    str,
+    typer.Option(
+        metavar="exact|published",
+        help="exact: the categories partition the bins. published: as the authors' code counted "
+        "(see docs/definitions.md).",
+    ),
+]
+
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)]
+
+
+def file_name(text: str) -> str:
+    """Make a name fit for a folder: torchvision:resnet34 becomes torchvision-resnet34."""
+    kept = "".join(c if c.isalnum() or c in "._-" else "-" for c in text.rstrip("/"))
+    return kept.strip("-.") or "run"

@@ -1,0 +1,49 @@
+"""The terminal: how wide it is, and what is said on it of faults."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import NoReturn, TextIO
+
+from rich.console import Console
+
+WIDE = 112
+"""Columns that the table with bars and shapes takes; a narrower terminal gets a plain one."""
+
+
+WIDTH_OF_FILES = 160
+"""Columns of output that is no terminal."""
+
+
+def console_for_tables() -> Console:
+    """Give a console as wide as the terminal, or as a file's lines may be."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH_OF_FILES)
+
+
+def printable(text: str) -> str:
+    """Escape what would steer the terminal or break the line, as names of files may."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def refuse(message: str) -> NoReturn:
+    """Say what is wrong, and exit with 2."""
+    print(f"aliascope: {printable(message)}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def say_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning as the command's own words where it is meant for its user."""
+    if category is UserWarning:
+        print(f"aliascope: {printable(str(message))}", file=sys.stderr)
+    else:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+        print(text, file=file or sys.stderr, end="")

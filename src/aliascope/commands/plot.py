@@ -1,0 +1,270 @@
+"""The commands ``aliascope plot``: one a figure, each written as PNG, SVG or PDF."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from aliascope.runs.measurement import Measurement
+
+plot_app = typer.Typer(
+    help="Draw figures of a run as PNG, SVG or PDF, one column wide.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="PNG, SVG or PDF, by its ending.",
+        show_default="RUN/FIGURE.png",
+    ),
+]
+Accounting = Annotated[
+    str,
+    typer.Option(
+        metavar="exact|published",
+        help="exact: the categories partition the bins. published: as the authors' code counted "
+        "(see docs/definitions.md).",
+    ),
+]
+Palette = Annotated[
+    str, typer.Option(metavar="paper|colour-blind", help="Colours of the categories.")
+]
+Eps = Annotated[
+    float | None,
+    typer.Option(
+        metavar="EPS", help="Which epsilon of an attacked run.", show_default="the smallest"
+    ),
+]
+Site = Annotated[
+    str,
+    typer.Option(
+        "--site",
+        "-s",
+        metavar="SITE",
+        help="Name of the site, or its number in the ring's list.",
+        show_default=False,
+    ),
+]
+
+
+@plot_app.command()
+def pixels(
+    run: Run,
+    site: Site,
+    sample: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of the image.", show_default="the first")
+    ] = None,
+    channel: Annotated[
+        int | None,
+        typer.Option(
+            metavar="C", help="Channel, counted from 0.", show_default="the one most mixed"
+        ),
+    ] = None,
+    output: Output = None,
+    colour_bar: Annotated[
+        bool, typer.Option("--colour-bar/--no-colour-bar", help="Name the colours in a bar below.")
+    ] = True,
+    accounting: Accounting = "exact",
+    palette: Palette = "paper",
+    eps: Eps = None,
+) -> None:
+    """Draw the category of each bin of one image, site and channel (needs --detail pixel)."""
+    from aliascope import figures
+    from aliascope.categories import LABELS
+    from aliascope.figures.pixels import channel_map, most_mixed, percentages
+
+    measurement = _load(run, eps)
+    name = measurement.site_named(site)
+    number = _first(measurement, name) if sample is None else sample
+    if channel is None:
+        channel = most_mixed(measurement.category_map(name, number))
+    figure = figures.pixels(
+        measurement,
+        name,
+        number,
+        channel,
+        colour_bar=colour_bar,
+        accounting=accounting,
+        colours=palette,
+    )
+    category = channel_map(measurement, name, number, channel)
+    default = f"pixels-{_file_name(name)}-{number}-{channel}"
+    written = figures.save(figure, output or _place(run, default, accounting, eps))
+    print(f"image {number}, site {name}, channel {channel}")
+    for column, share in percentages(category, accounting).items():
+        print(f"{LABELS[str(column)]:12}{100 * share:5.1f} %")
+    print(written)
+
+
+@plot_app.command()
+def colorbar(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="PNG, SVG or PDF, by its ending.")
+    ] = Path("colorbar.png"),
+    palette: Palette = "paper",
+) -> None:
+    """Draw the bar of the four colours; needs no run."""
+    from aliascope import figures
+
+    print(figures.save(figures.colorbar(colours=palette), output))
+
+
+@plot_app.command()
+def pie(
+    run: Run,
+    output: Output = None,
+    accounting: Accounting = "exact",
+    palette: Palette = "paper",
+    eps: Eps = None,
+) -> None:
+    """Draw the nested ring: the mean over sites outside, each site inside."""
+    from aliascope import figures
+
+    figure = figures.pie(_load(run, eps), accounting=accounting, colours=palette)
+    _save(figure, output or _place(run, "pie", accounting, eps))
+
+
+@plot_app.command()
+def boxes(
+    run: Run,
+    site: Annotated[
+        str | None,
+        typer.Option(
+            "--site",
+            "-s",
+            metavar="SITE",
+            help="One site, by name or number.",
+            show_default="mean over sites",
+        ),
+    ] = None,
+    output: Output = None,
+    accounting: Accounting = "exact",
+    palette: Palette = "paper",
+    eps: Eps = None,
+) -> None:
+    """Compare correctly and incorrectly classified images; the table is written beside as CSV."""
+    from aliascope import figures
+    from aliascope.runs.comparisons import comparison
+
+    measurement = _load(run, eps)
+    name = None if site is None else measurement.site_named(site)
+    figure = figures.boxes(measurement, site=name, accounting=accounting, colours=palette)
+    table = comparison(measurement, site=name, accounting=accounting)
+    default = "boxes" if name is None else f"boxes-{_file_name(name)}"
+    written = figures.save(figure, output or _place(run, default, accounting, eps))
+    beside = figures.save_table(table, written.with_suffix(".csv"))
+    _print_comparison(table)
+    print(written, beside, sep="\n")
+
+
+@plot_app.command()
+def adversarial(
+    run: Run, output: Output = None, accounting: Accounting = "exact", palette: Palette = "paper"
+) -> None:
+    """Draw accuracy and aliasing over the epsilons of an attacked run."""
+    from aliascope import figures
+
+    figure = figures.adversarial(_load(run), accounting=accounting, colours=palette)
+    _save(figure, output or _place(run, "adversarial", accounting))
+
+
+@plot_app.command()
+def sites(
+    run: Run,
+    output: Output = None,
+    accounting: Accounting = "exact",
+    palette: Palette = "paper",
+    eps: Eps = None,
+) -> None:
+    """Draw a stacked bar for each site, and for their mean."""
+    from aliascope import figures
+
+    figure = figures.sites(_load(run, eps), accounting=accounting, colours=palette)
+    _save(figure, output or _place(run, "sites", accounting, eps))
+
+
+@plot_app.command()
+def channels(
+    run: Run,
+    site: Site,
+    output: Output = None,
+    accounting: Accounting = "exact",
+    palette: Palette = "paper",
+    eps: Eps = None,
+) -> None:
+    """Draw a stacked bar for each channel of a site (needs --detail channel)."""
+    from aliascope import figures
+
+    measurement = _load(run, eps)
+    name = measurement.site_named(site)
+    figure = figures.channels(measurement, name, accounting=accounting, colours=palette)
+    _save(figure, output or _place(run, f"channels-{_file_name(name)}", accounting, eps))
+
+
+@plot_app.command()
+def spectrum(run: Run, site: Site, output: Output = None, eps: Eps = None) -> None:
+    """Draw the mean dense spectrum of a site, with the new Nyquist box (needs --detail folds)."""
+    from aliascope import figures
+
+    measurement = _load(run, eps)
+    name = measurement.site_named(site)
+    figure = figures.spectrum(measurement, name)
+    _save(figure, output or _place(run, f"spectrum-{_file_name(name)}", eps=eps))
+
+
+def _load(run: Path, eps: float | None = None) -> Measurement:
+    from aliascope.runs.measurement import load
+
+    measurement = load(run)
+    return measurement if eps is None else measurement.at(eps)
+
+
+def _first(measurement: Measurement, site: str) -> int:
+    """Choose the first sample at a site; where there is none, one whose absence is then said."""
+    return next(iter(measurement.samples_at(site)), 0)
+
+
+def _place(run: Path, figure: str, accounting: str = "exact", eps: float | None = None) -> Path:
+    """Name a figure's file in its run's folder, so that each choice of options has its own."""
+    chosen = [figure]
+    if eps is not None:
+        chosen.append(f"eps{eps:g}")
+    if accounting != "exact":
+        chosen.append(accounting)
+    return run / f"{'-'.join(chosen)}.png"
+
+
+def _file_name(site: str) -> str:
+    """Make a site's name fit for a file: blocks.0/conv#2 becomes blocks.0_conv_2."""
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in site).strip("._") or "root"
+
+
+def _save(figure: Figure, path: Path) -> None:
+    from aliascope import figures
+
+    print(figures.save(figure, path))
+
+
+def _print_comparison(table: pd.DataFrame) -> None:
+    from aliascope.categories import LABELS
+
+    first = table.iloc[0]
+    print(f"{first['n_correct']:.0f} correct, {first['n_incorrect']:.0f} incorrect")
+    print(f"{'':12}{'median correct':>16}{'incorrect':>12}{'p':>10}{'rank-biserial':>15}")
+    for name, row in table.iterrows():
+        print(
+            f"{LABELS[str(name)]:12}{100 * row['median_correct']:14.2f} %"
+            f"{100 * row['median_incorrect']:10.2f} %{row['p']:10.3g}{row['rank_biserial']:15.2f}"
+        )

@@ -1,0 +1,228 @@
+"""Tables for the terminal. They only read a measurement or a list of sites."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from aliascope.categories import COLUMNS, LABELS
+from aliascope.runs.measurement import Measurement
+
+BAR_WIDTH = 6
+COLOURS = {"no_pass": "grey50", "non_aliased": "blue", "aliased": "yellow", "tangled": "red"}
+"""Terminal colours of the bars, near those of the paper."""
+
+
+@dataclass
+class _Node:
+    """One line of the tree of modules."""
+
+    label: str = ""
+    site: str | None = None
+    children: dict[str, _Node] = field(default_factory=dict)
+
+
+def nested(names: Sequence[str]) -> list[tuple[int, str, str | None]]:
+    """Nest site names by module, a chain of single modules being one line.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of sites.
+
+    Returns
+    -------
+    list of (int, str, str or None)
+        Depth, label, and the site's name on lines that are a site.
+
+    Examples
+    --------
+    >>> for depth, label, site in nested(["stem", "layer.0.conv", "layer.0.skip.0"]):
+    ...     print("  " * depth + label)
+    stem
+    layer.0
+      conv
+      skip.0
+    """
+    root = _Node()
+    for name in names:
+        path, hash_, number = name.partition("#")
+        node = root
+        for part in [*path.split("."), *([hash_ + number] if number else [])]:
+            node = node.children.setdefault(part, _Node(part))
+        node.site = name
+    lines: list[tuple[int, str, str | None]] = []
+
+    def walk(node: _Node, depth: int) -> None:
+        for child in node.children.values():
+            label = child.label
+            while child.site is None and len(child.children) == 1:
+                (child,) = child.children.values()
+                label += ("" if child.label.startswith("#") else ".") + child.label
+            lines.append((depth, label, child.site))
+            walk(child, depth + 1)
+
+    walk(root, 0)
+    return lines
+
+
+def fractions_table(
+    measurement: Measurement, *, accounting: str = "exact", wide: bool = True
+) -> Table:
+    """Tabulate the four fractions of each site, and their mean.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        What to show.
+    accounting : {"exact", "published"}
+        See :meth:`Measurement.fractions`.
+    wide : bool
+        Add operation, dense shape and bars.
+
+    Returns
+    -------
+    rich.table.Table
+    """
+    by_site = measurement.fractions(by="site", accounting=accounting)
+    overall = measurement.fractions(by="overall", accounting=accounting).iloc[0]
+    sites = measurement.sites.set_index("name")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    table.add_column("site", no_wrap=True)
+    if wide:
+        table.add_column("op", no_wrap=True)
+    table.add_column("rate", no_wrap=True)
+    if wide:
+        table.add_column("dense signal", no_wrap=True)
+    for column in COLUMNS:
+        table.add_column(f"{LABELS[column]} %", no_wrap=True)
+    for depth, label, name in nested(list(by_site.index)):
+        cells = [Text("  " * depth + label)]
+        if name is not None:
+            site, row = sites.loc[name], by_site.loc[name]
+            cells += [Text(str(site["op"]))] if wide else []
+            cells += [Text(times(site["rate"]))]
+            cells += [Text(times(site["dense_shape"]))] if wide else []
+            cells += [_fraction(row[column], column, wide) for column in COLUMNS]
+        table.add_row(*cells)
+    table.add_section()
+    blank = [Text("")] * (3 if wide else 1)
+    table.add_row(
+        Text(f"mean of {len(by_site)} sites", style="bold"),
+        *blank,
+        *(_fraction(overall[column], column, wide, style="bold") for column in COLUMNS),
+    )
+    table.add_row(
+        Text("95 % interval", style="dim"),
+        *blank,
+        *(
+            Text(_interval(overall[f"{column}_low"], overall[f"{column}_high"]), style="dim")
+            for column in COLUMNS
+        ),
+    )
+    return table
+
+
+def sites_table(sites: pd.DataFrame) -> Table:
+    """Tabulate sites without measurements.
+
+    Parameters
+    ----------
+    sites : DataFrame
+        Columns name, op, rate, dense_shape, supported, reason, recomposition_error.
+
+    Returns
+    -------
+    rich.table.Table
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("site", "op", "rate", "dense signal", "recomposition error"):
+        table.add_column(column, no_wrap=True)
+    rows = sites.set_index("name")
+    for depth, label, name in nested(list(sites["name"])):
+        cells = [Text("  " * depth + label)]
+        if name is not None:
+            site = rows.loc[name]
+            cells += [Text(str(site["op"])), Text(times(site["rate"]) or "?")]
+            if site["supported"]:
+                error = f"{site['recomposition_error']:.1e}"
+                cells += [Text(times(site["dense_shape"])), Text(error)]
+            else:
+                cells += [Text("not measured", style="yellow"), Text(str(site["reason"]))]
+        table.add_row(*cells)
+    return table
+
+
+def accuracy_lines(measurement: Measurement) -> list[str]:
+    """Say the accuracies in words; nothing where there are no labels."""
+    lines = []
+    for name, row in measurement.accuracy().iterrows():
+        words = str(name).replace("top", "top-")
+        interval = f"95 % interval {row['low']:.1%} to {row['high']:.1%}"
+        counts = f"{row['correct']:.0f} of {row['n']:.0f}"
+        lines.append(f"{words}  {row['accuracy']:6.1%}  ({counts}, {interval})")
+    return lines
+
+
+def epsilons_table(measurement: Measurement, *, accounting: str = "exact") -> Table:
+    """Tabulate accuracy and the model's fractions over the epsilons of an attacked run.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        Of a run with epsilons.
+    accounting : {"exact", "published"}
+        See :meth:`Measurement.fractions`.
+
+    Returns
+    -------
+    rich.table.Table
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    columns = ["images", "top-1 %", "top-5 %", *(f"{LABELS[column]} %" for column in COLUMNS)]
+    for column in ("eps", *columns):
+        table.add_column(column, no_wrap=True, justify="right")
+    for eps in measurement.epsilons:
+        at = measurement.at(eps)
+        accuracy = at.accuracy()["accuracy"]
+        fractions = at.fractions(by="overall", accounting=accounting).iloc[0]
+        numbers = [accuracy.get("top1"), accuracy.get("top5"), *fractions[COLUMNS]]
+        cells = ["" if number is None else f"{100 * number:.1f}" for number in numbers]
+        table.add_row(f"{eps:g}", str(len(at.samples)), *cells)
+    return table
+
+
+def times(numbers: Any) -> str:
+    """Write several sizes, a sequence of int, as 64×56×56."""
+    return "×".join(str(n) for n in numbers)
+
+
+def _fraction(value: Any, column: str, wide: bool, style: str = "") -> Text:
+    text = Text(f"{100 * value:5.1f} ", style=style)
+    return text + Text(bar(value), style=COLOURS[column]) if wide else text
+
+
+def bar(value: float, width: int = BAR_WIDTH) -> str:
+    """Draw a fraction in eighths of a character.
+
+    Examples
+    --------
+    >>> bar(0.5, width=4), bar(0.0, width=4)
+    ('██  ', '    ')
+    """
+    eighths = round(value * width * 8)
+    whole, rest = divmod(eighths, 8)
+    return ("█" * whole + (" ▏▎▍▌▋▊▉"[rest] if rest else "")).ljust(width)
+
+
+def _interval(low: float, high: float) -> str:
+    if math.isnan(low):
+        return "one image"
+    return f"{100 * low:5.1f}–{100 * high:.1f}"

@@ -1,0 +1,1 @@
+"""The loop: conditions and batches through an opened model, into a run directory."""

@@ -1,0 +1,148 @@
+"""What decides a run's numbers, beside the model and the images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import nn
+
+from aliascope.errors import AliascopeError
+from aliascope.files import plain
+from aliascope.measures.categories import DETAILS
+from aliascope.models.execution import check_precision
+from aliascope.protocols.attacks import PUBLISHED_EPS, PUBLISHED_STEPS, Attack
+from aliascope.runs.store import Store
+from aliascope.scope import Scope
+from aliascope.spectrum import Criterion
+from aliascope.tasks.models import check_seed
+
+LEAST = {"start": 0, "max_samples": 1, "batch_size": 1, "save_adversarial": 0}
+OF_ATTACK = ("eps", "attack_steps", "attack_step_size", "attack_arguments", "save_adversarial")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides a run's numbers, beside the model and the images.
+
+    Parameters
+    ----------
+    start : int
+        First image, counted from 0 in the order of the data.
+    max_samples : int or None
+        How many images at most; None takes all.
+    batch_size : int
+        Images in a pass, 1 or more.
+    seed : int
+        Seed of torch's random numbers.
+    detail : {"site", "channel", "pixel", "folds"}
+        What is kept of each image.
+    threshold_db, reference, grid, fold_scale
+        See :class:`aliascope.spectrum.Criterion`.
+    precision : {"float32", "bfloat16"}
+        Of the network's products, measured and attacked; its signals are measured in float32.
+    save_features : bool
+        Keep the input of the classifier's last layer.
+    attack : str or None
+        Attack the images: "pgd", "fgsm" or a class of torchattacks; see
+        :class:`aliascope.protocols.attacks.Attack` for its options here.
+    eps : tuple of float
+        Largest disturbances, on pixels in [0, 1]; each image is measured at each.
+    attack_steps, attack_step_size, attack_arguments
+        See :class:`aliascope.protocols.attacks.Attack`.
+    save_adversarial : int
+        Keep the disturbed images of so many images, at each epsilon.
+
+    Raises
+    ------
+    AliascopeError
+        If a number is out of its range.
+
+    Examples
+    --------
+    >>> Options(batch_size=0)
+    Traceback (most recent call last):
+    aliascope.errors.AliascopeError: batch_size is 0, but it must be 1 or more.
+    """
+
+    start: int = 0
+    max_samples: int | None = None
+    batch_size: int = 16
+    seed: int = 0
+    detail: str = "site"
+    threshold_db: float = 20.0
+    reference: str = "max"
+    grid: str = "auto"
+    fold_scale: str = "unit"
+    precision: str = "float32"
+    save_features: bool = False
+    attack: str | None = None
+    eps: tuple[float, ...] = PUBLISHED_EPS
+    attack_steps: int = PUBLISHED_STEPS
+    attack_step_size: float | None = None
+    attack_arguments: Mapping[str, Any] = field(default_factory=dict)
+    save_adversarial: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise AliascopeError(f"{name} is {value}, but it must be {least} or more.")
+        check_seed(self.seed)
+        check_precision(self.precision)
+        if self.attack is None:
+            for name in OF_ATTACK:
+                if getattr(self, name) != getattr(Options, name, {}):
+                    raise AliascopeError(
+                        f"{name} is given but no attack; name one, such as pgd, or leave it out."
+                    )
+        if not self.eps or len(set(self.eps)) < len(self.eps):
+            raise AliascopeError(f"eps is {list(self.eps)}, but it must name values, each once.")
+        for eps in self.eps:
+            if not 0 <= eps <= 1:
+                raise AliascopeError(f"eps is {eps}, but pixels are in [0, 1], and so must it be.")
+        self.make_attack()
+        if self.detail not in DETAILS:
+            raise AliascopeError(f"detail is {self.detail!r}, but it must be one of {DETAILS}.")
+        Criterion(self.threshold_db, self.reference, self.grid, self.fold_scale)
+
+    def make_attack(self) -> Attack | None:
+        """Make the attack; None without one."""
+        if self.attack is None:
+            return None
+        return Attack(self.attack, self.attack_steps, self.attack_step_size, self.attack_arguments)
+
+    @property
+    def conditions(self) -> tuple[float | None, ...]:
+        """Epsilons at which each batch is measured; (None,) without an attack."""
+        return (None,) if self.attack is None else self.eps
+
+    def described(self) -> dict[str, Any]:
+        """Describe the options as run.json has them; those of an attack only where there is one."""
+        options: dict[str, Any] = plain(asdict(self))
+        if self.attack is None:
+            for name in OF_ATTACK:
+                del options[name]
+        return options
+
+    def scope(
+        self,
+        model: nn.Module,
+        store: Store | None = None,
+        *,
+        engine: str = "auto",
+        workspace: int | None = None,
+    ) -> Scope:
+        """Make the Scope that measures with these options."""
+        return Scope(
+            model,
+            detail=self.detail,
+            threshold_db=self.threshold_db,
+            reference=self.reference,
+            grid=self.grid,
+            fold_scale=self.fold_scale,
+            store=store,
+            engine=engine,
+            workspace=workspace,
+        )

@@ -1,0 +1,1 @@
+"""Handlers that measure: from dense signals to columns per sample and site."""

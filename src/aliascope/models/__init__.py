@@ -1,0 +1,1 @@
+"""Networks: their weights, preprocessing, predictions and how they are computed."""

@@ -1,0 +1,1 @@
+"""Conditions: what is done to a batch before the model sees it."""

@@ -1,0 +1,1 @@
+"""The one seam: a model opened, and what is called at its sites."""

@@ -1,0 +1,159 @@
+"""What a site is, and how an operation splits into dense operation and decimation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass
+class Site:
+    """One place in one forward pass where a signal is decimated.
+
+    Attributes
+    ----------
+    name : str
+        Path of the module it runs in, with ``#1``, ``#2``, ... when that module runs several sites
+        (or the same one again) in one pass; ``(root)`` is the model's own forward.
+    op : str
+        Kind of operation: "conv", "max_pool", "avg_pool", "lp_pool", "adaptive_pool", "slice",
+        "interpolate", or what a registered rule calls it.
+    rate : tuple of int
+        Decimation rate, per spatial axis; empty where it is not known.
+    dense_shape : tuple of int
+        (C, *size) of the dense signal when it was first seen; empty where not measured.
+    supported : bool
+        Whether it could be split and measured.
+    reason : str
+        Why not, or "".
+    recomposition_error : float
+        Largest difference between the decimated dense signal and the original operation's output at
+        the first batch, relative to the output's largest magnitude; NaN before.
+    path : str
+        Path of the module, without the number.
+    number : int
+        Counts the sites of that module in one pass, from 1.
+
+    Examples
+    --------
+    >>> Site("layer1.0.conv1", "conv", (2, 2)).supported
+    True
+    """
+
+    name: str
+    op: str
+    rate: tuple[int, ...] = ()
+    dense_shape: tuple[int, ...] = ()
+    supported: bool = True
+    reason: str = ""
+    recomposition_error: float = math.nan
+    path: str = ""
+    number: int = 1
+
+
+@dataclass(frozen=True)
+class Split:
+    """An operation as *dense operation, then decimation*.
+
+    Attributes
+    ----------
+    op : str
+        Kind of operation, for :attr:`Site.op`.
+    rate : tuple of int
+        Decimation rate per spatial axis; the spatial axes of the dense signal are its last ones.
+    dense : callable
+        Computes the dense signal, (N, C, *size) or, when ``batched`` is False, (C, *size).
+    finish : callable, optional
+        From the decimated signal to what the original operation returns, where that is more than
+        the decimated signal itself.
+    batched : bool
+        Whether the dense signal has a batch axis.
+    contiguous : bool
+        Whether the original returns fresh memory (True) or a view of its input (False).
+    part : callable, optional
+        Computes the dense signal of some samples and channels, given as two slices of known ends,
+        so that a large one need not be there at once.
+    samples, channels : int
+        Of the dense signal, where ``part`` is given.
+    channel_step : int
+        Slices of channels must begin and end at multiples of this.
+    """
+
+    op: str
+    rate: tuple[int, ...]
+    dense: Callable[[], Tensor]
+    finish: Callable[[Tensor], Any] = field(default=lambda decimated: decimated)
+    batched: bool = True
+    contiguous: bool = True
+    part: Callable[[slice, slice], Tensor] | None = None
+    samples: int = 0
+    channels: int = 0
+    channel_step: int = 1
+
+    @classmethod
+    def by_channel(
+        cls,
+        op: str,
+        rate: tuple[int, ...],
+        signal: Tensor,
+        dense_of: Callable[[Tensor], Tensor],
+        finish: Callable[[Tensor], Any] = lambda decimated: decimated,
+    ) -> Split:
+        """Split an operation that treats all samples and channels of its input alike, each alone.
+
+        Parameters
+        ----------
+        op, rate, finish
+            As for the class.
+        signal : Tensor
+            Input, (N, C, *size) or (C, *size).
+        dense_of : callable
+            From the input, or some samples and channels of it, to the dense signal.
+        """
+        batched = signal.ndim == len(rate) + 2
+        return cls(
+            op,
+            rate,
+            lambda: dense_of(signal),
+            finish,
+            batched=batched,
+            part=(lambda samples, channels: dense_of(signal[samples, channels]))
+            if batched
+            else None,
+            samples=signal.shape[0],
+            channels=signal.shape[1],
+        )
+
+    def kept(self, dense: Tensor) -> Tensor:
+        """View every rate-th sample of the last axes."""
+        index: Any = (..., *(slice(None, None, r) for r in self.rate))
+        return dense[index]
+
+    def decimate(self, dense: Tensor) -> Tensor:
+        """Keep every rate-th sample of the last axes."""
+        if not self.contiguous:
+            return self.kept(dense)
+        return self.kept(dense).clone()  # in the memory layout of the dense signal
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """A resampling operation that cannot be split, and why.
+
+    Attributes
+    ----------
+    op : str
+        Kind of operation.
+    reason : str
+        One clause, for :attr:`Site.reason`.
+    rate : tuple of int
+        Decimation rate where it is known.
+    """
+
+    op: str
+    reason: str
+    rate: tuple[int, ...] = ()
