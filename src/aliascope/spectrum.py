@@ -1,8 +1,8 @@
 """What aliasing is, as Aliascope counts it: folds, thresholds and categories.
 
 This module is the definition. It is written to be read beside ``docs/definitions.md``, works on a
-plain tensor, and keeps no state; the engines in :mod:`aliascope.measures.engines` are faster ways to
-count what is defined here and are tested against it.
+plain tensor, and keeps no state; the engines in :mod:`aliascope.measures.engines` are faster
+ways to count what is defined here and are tested against it.
 
 The categories are those of A. H. Ribeiro and T. B. Schön, "How Convolutional Neural Networks Deal
 with Aliasing", ICASSP 2021 (arXiv 2102.07757).

@@ -28,7 +28,8 @@ from aliascope.figures.layout import (
 )
 from aliascope.figures.palette import palette
 from aliascope.runs.comparisons import GROUPS, comparison, per_image
-from aliascope.runs.measurement import Array, Measurement
+from aliascope.runs.fractions import Array
+from aliascope.runs.measurement import Measurement
 
 MARKS = {"correct": "✓", "incorrect": "✗"}
 STRENGTH = {"correct": 0.5, "incorrect": 1.0}

@@ -22,8 +22,8 @@ from aliascope.figures.layout import (
     shortened,
 )
 from aliascope.figures.palette import palette
-from aliascope.runs.fractions import fractions_of
-from aliascope.runs.measurement import Array, Measurement
+from aliascope.runs.fractions import Array, fractions_of
+from aliascope.runs.measurement import Measurement
 
 STRIP = 0.5
 """Inches of height of the map of a signal with one spatial axis."""

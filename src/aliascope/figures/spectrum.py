@@ -19,8 +19,9 @@ from aliascope.figures.layout import (
     figure_with_caption,
     shortened,
 )
+from aliascope.runs.fractions import Array
 from aliascope.runs.mean_spectrum import MeanSpectrum, mean_spectrum
-from aliascope.runs.measurement import Array, Measurement
+from aliascope.runs.measurement import Measurement
 
 LOWEST_DB = -80.0
 """Decibels below the largest power at which the scale ends at the latest."""

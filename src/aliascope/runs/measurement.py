@@ -10,12 +10,20 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from aliascope.categories import COLUMNS, Category
+from aliascope.categories import COLUMNS
 from aliascope.errors import AliascopeError
+from aliascope.runs.fractions import (
+    CONFIDENCE,
+    Array,
+    check_accounting,
+    check_known,
+    contributions,
+    fractions_of,
+    fractions_table,
+    mean_and_interval,
+)
 from aliascope.runs.part import Part
 from aliascope.runs.store import Store
-from aliascope.runs.fractions import CONFIDENCE, check_known, contributions, mean_and_interval, fractions_table, check_accounting, fractions_of
-
 
 _KEY = ["path", "number", "op", "rate"]
 _SITE_COLUMNS = [
@@ -28,8 +36,6 @@ _SITE_COLUMNS = [
     "reason",
     "recomposition_error",
 ]
-
-Array = np.ndarray[Any, Any]
 
 
 class Measurement:
@@ -501,18 +507,6 @@ def _key(site: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(site[column] for column in _KEY)
 
 
-
-
-
-
 def _concatenated(tables: list[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:
     tables = [table for table in tables if len(table)]
     return pd.concat(tables, ignore_index=True) if tables else empty
-
-
-
-
-
-
-
-

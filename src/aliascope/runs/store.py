@@ -19,28 +19,17 @@ Whatever a run directory holds is read as data: no file of it can name code to r
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import io
 import json
-import math
 import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import zarr
-from pyarrow import parquet
-
-from aliascope.categories import COLUMNS
 from aliascope.errors import AliascopeError
-from aliascope.files import drafting, replacing, token, writing
-from aliascope.files import plain
+from aliascope.files import drafting, plain, replacing, writing
 from aliascope.runs.part import Part, PartWriter
 
 FORMAT = 2
@@ -48,10 +37,6 @@ FORMAT = 2
 
 SECTIONS = ("model", "data", "options", "criterion")
 """Entries of run.json that are objects, where there are any."""
-
-
-
-
 
 
 class Store:
@@ -232,23 +217,9 @@ class Store:
                 raise
 
 
-
-
-
-
-
-
 def _run_text(content: Mapping[str, Any]) -> str:
     text = json.dumps(plain({"format": FORMAT, **content}), indent=2, ensure_ascii=False)
     return f"{text}\n"
-
-
-
-
-
-
-
-
 
 
 def _part_name(number: int) -> str:

@@ -1,9 +1,9 @@
 """What stands around the FFTs on a CPU, compiled.
 
 The half spectrum and its twins are those of :mod:`aliascope.measures.engines.half_spectrum`. What
-is here does the rest for a block of signals: scale and pad them; then, of their spectra, find the reference
-level and count, which reads each spectrum twice where torch's functions read it a dozen times.
-Compiled by numba at the first use, and kept on disk for the next.
+is here does the rest for a block of signals: scale and pad them; then, of their spectra, find the
+reference level and count, which reads each spectrum twice where torch's functions read it a dozen
+times. Compiled by numba at the first use, and kept on disk for the next.
 
 A fold j of the last axis that lies in the other half of the spectrum is there as its twin, in the
 line ``(rate - j) * M_w - m_w``, with its rows in the opposite order. Such lines are added up in the

@@ -1,0 +1,1 @@
+"""Run directories: written in parts, read back as tables."""
