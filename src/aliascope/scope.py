@@ -1,62 +1,64 @@
-"""The context manager that opens the sites of a running model, and measures at each."""
+"""An opening whose measures go into a run."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-from torch import Tensor, nn
+from torch import nn
 
 from aliascope.errors import AliascopeError
-from aliascope.measures.categories import DETAILS, Recorder
-from aliascope.measures.engines import LEAST_WORKSPACE, check_engine, workspace_of
-from aliascope.runs.measurement import Measurement
+from aliascope.measures import DETAILS, make_measures
+from aliascope.measures.engines import check_engine
+from aliascope.runs.conditions import CLEAN, Condition
+from aliascope.runs.record import Record
 from aliascope.runs.store import Store
-from aliascope.seam.handlers import Handler
-from aliascope.seam.interception import Seam
-from aliascope.seam.opening import (
-    _active,
-    _batch_size,
-    _eager_compiled_modules,
-    evaluating,
-    original_module,
-)
-from aliascope.seam.tracking import ModuleTracker, in_backward
-from aliascope.sites import Site
+from aliascope.seam.found import Entry
+from aliascope.seam.handlers import Columns, Handler, Keep
+from aliascope.seam.opening import Opening, Pass
+from aliascope.seam.parts import LEAST_WORKSPACE, workspace_of
+from aliascope.sites import Site, SiteList
 from aliascope.spectrum import Criterion
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from aliascope.runs.measurement import Measurement
+
+HELD_BYTES = 4 << 20
+"""Of what passes gave, until it is written or asked for; more than a hundred passes of most."""
 
 
 class Scope:
     """Open the sites of a model, and measure aliasing in every forward pass within the context.
 
-    At each site the strided operation is replaced by its dense form, the handlers are called with
-    the dense signal, and the samples are dropped afterwards. The model itself is not touched: its
-    calls are intercepted, its outputs are those it has otherwise (float rounding apart), gradients
-    flow, and nothing is left behind on exit.
+    See :class:`aliascope.Opening` for what opening does. Each pass becomes a part of a run.
 
     Parameters
     ----------
     model : nn.Module
         Any PyTorch module. One from ``torch.compile`` is run as its original.
     detail : {"site", "channel", "pixel", "folds"} or None
-        What is kept of each sample: counts of each site; of each channel as well; each bin's
+        What is kept of each sample: values of each site; of each channel as well; each bin's
         category as well; the complex folds as well. None measures nothing.
+    measures : sequence of str
+        What is measured.
     threshold_db, reference, grid, fold_scale
         See :class:`aliascope.spectrum.Criterion`; the grid is ``auto`` by default.
     handlers : sequence of Handler
-        Called in order at each site, before the measurement.
+        Called in order at each site, before the measures. A pass that one of them changed is kept
+        under a condition of its name.
     store : Store, optional
         Run directory to write to; a temporary one by default, kept as long as the measurement is.
     engine : {"auto", "torch", "numba"}
         What counts; see :func:`aliascope.measures.engines.count_categories`.
     workspace : int, optional
         Bytes that measuring may take beside the network's own: large dense signals are made and
-        measured part by part. 256 MB on a CPU and 1 GB on a GPU by default. Handlers of one's own
-        get whole signals, whatever their size.
+        measured part by part. 256 MB on a CPU and 1 GB on a GPU by default.
 
     Raises
     ------
@@ -78,6 +80,7 @@ class Scope:
         model: nn.Module,
         *,
         detail: str | None = "site",
+        measures: Sequence[str] = ("categories",),
         threshold_db: float = 20.0,
         reference: str = "max",
         grid: str = "auto",
@@ -89,31 +92,26 @@ class Scope:
     ) -> None:
         if detail is not None and detail not in DETAILS:
             raise AliascopeError(f"detail is {detail!r}, but it must be one of {DETAILS}.")
-        self.criterion = Criterion(threshold_db, reference, grid, fold_scale)
-        self.model = original_module(model)
-        self.detail = detail
         check_engine(engine, workspace)
-        self._recorder = (
-            Recorder(self.criterion, detail, engine=engine, workspace=workspace) if detail else None
+        self.criterion = Criterion(threshold_db, reference, grid, fold_scale)
+        self.detail = detail
+        names = () if detail is None else measures
+        self._measures = make_measures(
+            names, self.criterion, detail or "site", engine=engine, workspace=workspace
         )
-        self._workspace = workspace
-        self._tracker = ModuleTracker(
-            self.model, self._begin_pass, self._end_pass, again=lambda: self._seam
+        self._recorder = _Recorder(self, store)
+        self._opening = Opening(
+            model,
+            [*handlers, *self._measures],
+            workspace=workspace,
+            listener=self._recorder,
         )
-        # One's own handlers are promised whole dense signals.
-        by_parts = None if handlers else _MeasuredParts(self._recording, lambda: self._workspace)
-        self._seam = Seam(lambda: self._tracker.path, [*handlers, self._measure], by_parts)
-        self._store = store
-        self._exit = contextlib.ExitStack()
-        self._batch: Batch | None = None
-        self._entered: list[nn.Module] = []
-        self._samples_seen = 0
-        self._parts_written = 0
+        self.model = self._opening.model
 
     @property
-    def sites(self) -> list[Site]:
+    def sites(self) -> SiteList:
         """Sites found so far, in the order in which they first ran."""
-        return self._seam.sites
+        return self._opening.sites
 
     def halve_workspace(self, device_type: str) -> int | None:
         """Take half as much memory from now on, of a device that has run out of it.
@@ -128,12 +126,12 @@ class Scope:
         int or None
             Bytes of the workspace from now on; None where it cannot be any smaller.
         """
-        half = workspace_of(device_type, self._workspace) // 2
+        half = workspace_of(device_type, self._opening.workspace) // 2
         if half < LEAST_WORKSPACE:
             return None
-        self._workspace = half
-        if self._recorder is not None:
-            self._recorder.workspace = half
+        self._opening.workspace = half
+        for measure in self._measures:
+            measure.workspace = half
         return half
 
     def measurement(self) -> Measurement:
@@ -149,15 +147,14 @@ class Scope:
         AliascopeError
             If nothing was measured yet.
         """
-        if self._recorder is None:
+        from aliascope.runs.measurement import Measurement
+
+        if not self._measures:
             raise AliascopeError(
                 "This Scope has detail=None and measures nothing; create it with detail='site'."
             )
-        if self._parts_written == 0:
-            raise AliascopeError(
-                "Nothing was measured yet; run the model inside `with Scope(model):` first."
-            )
-        return Measurement(self._open_store())
+        self._opening.settle()
+        return Measurement(self._recorder.written())
 
     @contextlib.contextmanager
     def batch(
@@ -166,8 +163,8 @@ class Scope:
         *,
         number: int | None = None,
         unreadable: Sequence[Any] = (),
-        eps: float | None = None,
-    ) -> Iterator[Batch]:
+        condition: Condition = CLEAN,
+    ) -> Iterator[NamedBatch]:
         """Name the samples of the next pass, and record columns of one's own with them.
 
         What runs within the context is one pass: the model, or several of its modules, each once.
@@ -182,12 +179,12 @@ class Scope:
             Number of the part that is written; counts up by default.
         unreadable : sequence of (int, str, str)
             Index, name and reason of images that were left out.
-        eps : float, optional
-            Largest disturbance of the images' pixels by an attack.
+        condition : Condition
+            Under what the batch is run.
 
         Yields
         ------
-        Batch
+        NamedBatch
             Its ``samples`` are what gets written when the context ends without an exception.
 
         Raises
@@ -195,36 +192,12 @@ class Scope:
         AliascopeError
             If a batch is open already.
         """
-        if self._batch is not None:
-            raise AliascopeError("A batch is open already; leave its context before the next.")
-        batch = Batch(samples, number, list(unreadable), eps)
-        self._batch = batch
-        self._entered.clear()
-        try:
+        batch = NamedBatch(samples, number, list(unreadable), condition)
+        with self._recorder.named_batch(batch), self._opening.one_pass():
             yield batch
-            self._write(batch)
-        except BaseException:
-            self._abort()
-            raise
-        finally:
-            self._batch = None
-            self._entered.clear()
-
-    # -- entering and leaving ----------------------------------------------------------------
 
     def __enter__(self) -> Scope:
-        if not _active.acquire(blocking=False):
-            raise AliascopeError(
-                "Another Scope is active in this process; leave it before entering this one."
-            )
-        try:
-            self._exit.callback(_active.release)
-            self._exit.enter_context(_eager_compiled_modules())
-            self._exit.enter_context(self._tracker)
-            self._exit.enter_context(self._seam)
-        except BaseException:
-            self._exit.close()
-            raise
+        self._opening.__enter__()
         return self
 
     def __exit__(
@@ -233,131 +206,11 @@ class Scope:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._exit.close()
-        if self._batch is None:  # a pass that was interrupted
-            self._abort()
-
-    # -- passes ------------------------------------------------------------------------------
-
-    def _begin_pass(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if self._batch is None:
-            self._refuse_another_entry(module)
-        elif module in self._entered or (self._entered and self.model in (module, *self._entered)):
-            raise AliascopeError(
-                "The model ran twice within one batch; open a batch for each of its passes."
-            )
-        if not self._entered or self._batch is None:
-            self._seam.new_pass()
-            if self._recorder is not None:
-                given = None if self._batch is None else self._batch.given
-                n = _batch_size(args) if given is None else len(given)
-                number = None if self._batch is None else self._batch.number
-                self._recorder.begin(n, self._open_store().begin(self._number(number)))
-        if module not in self._entered:
-            self._entered.append(module)
-
-    def _refuse_another_entry(self, module: nn.Module) -> None:
-        """Refuse modules called one after the other: as passes, their samples would count twice."""
-        if self._recorder is None or not self._entered or module in self._entered:
-            return
-        names = [self._tracker.name_of(each) for each in (self._entered[0], module)]
-        raise AliascopeError(
-            f"Modules {names[0]} and {names[1]} of the model were called one after the other, "
-            "which could be one pass or two; call the model itself, or put each pass into its own "
-            "`with scope.batch():`."
-        )
-
-    def _end_pass(self, completed: bool) -> None:
-        if not completed:
-            self._abort()
-        elif self._batch is None and self._recorder is not None:
-            self._write(Batch())
-
-    def _abort(self) -> None:
-        if self._recorder is not None:
-            self._recorder.abort()
-
-    # -- measuring ---------------------------------------------------------------------------
-
-    def _recording(self) -> Recorder | None:
-        """Give the recorder, where it is to record now."""
-        recorder = self._recorder
-        return recorder if recorder is not None and recorder.open and not in_backward() else None
-
-    def _measure(self, site: Site, dense: Tensor) -> None:
-        """Count; the last handler, so that it sees what is really decimated."""
-        recorder = self._recording()
-        if recorder is not None:
-            recorder(site, dense)
-
-    def _open_store(self) -> Store:
-        if self._store is None:
-            self._store = Store.temporary()
-        return self._store
-
-    def _number(self, given: int | None) -> int:
-        """Choose the number of the part: as given, or one more than those there are."""
-        if given is not None:
-            return given
-        if self._parts_written == 0 and self._open_store().part_numbers():
-            raise AliascopeError(
-                f"{self._open_store().folder} holds a run already; give Scope a store in another "
-                "folder, or number its batches."
-            )
-        return self._parts_written
-
-    def _write(self, batch: Batch) -> None:
-        if self._recorder is None:
-            return
-        store = self._open_store()
-        if not store.has_run():
-            store.write_run({"criterion": vars(self.criterion), "detail": self.detail})
-        if not self._recorder.open:  # no sample could be read, or the model did not run
-            self._recorder.begin(0, store.begin(self._number(batch.number)))
-        numbers = range(self._samples_seen, self._samples_seen + self._recorder.n_samples)
-        samples = batch.samples
-        if batch.given is None:
-            samples = pd.DataFrame({"sample": list(numbers), **samples})
-        unsupported = [site for site in self.sites if not site.supported]
-        self._recorder.commit(samples, unsupported, batch.unreadable, batch.arrays, batch.eps)
-        self._samples_seen += len(samples)
-        self._parts_written += 1
+        self._opening.__exit__(kind, error, traceback)
 
 
-class _MeasuredParts:
-    """Measures dense signals that come part by part; without a recorder they are only opened."""
-
-    def __init__(
-        self, recording: Callable[[], Recorder | None], workspace: Callable[[], int | None]
-    ) -> None:
-        self._recording, self._workspace = recording, workspace
-
-    @property
-    def takes_parts(self) -> bool:
-        recorder = self._recording()
-        return recorder is None or recorder.takes_parts
-
-    def workspace(self, device_type: str) -> int:
-        return workspace_of(device_type, self._workspace())
-
-    def begin(self, site: Site, shape: tuple[int, ...]) -> None:
-        recorder = self._recording()
-        if recorder is not None:
-            recorder.begin_parts(site, shape)
-
-    def add(self, site: Site, dense: Tensor, samples: slice, channels: slice) -> None:
-        recorder = self._recording()
-        if recorder is not None:
-            recorder.add_part(site, dense, samples, channels)
-
-    def end(self, site: Site) -> None:
-        recorder = self._recording()
-        if recorder is not None:
-            recorder.end_parts(site)
-
-
-class Batch:
-    """Samples of one pass, to be written with their counts.
+class NamedBatch:
+    """Samples of one pass, to be written with what is measured of them.
 
     Attributes
     ----------
@@ -369,8 +222,8 @@ class Batch:
         Number of the part; None counts up.
     unreadable : list
         Index, name and reason of images that were left out.
-    eps : float or None
-        Largest disturbance by an attack.
+    condition : Condition
+        Under what they are run.
     arrays : dict of str to ndarray
         Arrays of one's own to keep with the part, (samples, ...), such as features.
     """
@@ -380,47 +233,219 @@ class Batch:
         samples: pd.DataFrame | None = None,
         number: int | None = None,
         unreadable: Sequence[Any] = (),
-        eps: float | None = None,
+        condition: Condition = CLEAN,
     ) -> None:
+        import pandas as pd
+
         self.given = samples
         self.samples = pd.DataFrame() if samples is None else samples
         self.number = number
         self.unreadable = unreadable
-        self.eps = eps
+        self.condition = condition
         self.arrays: dict[str, np.ndarray[Any, Any]] = {}
 
 
-def find_sites(model: nn.Module, *example_inputs: Any) -> list[Site]:
-    """Find the sites of a model by running it once.
+class _Recorder:
+    """Takes what handlers found in a pass into the run: at once, or a few passes later."""
 
-    Parameters
-    ----------
-    model : nn.Module
-        Any PyTorch module. It is run in eval mode, without gradients, and is given back in the
-        mode it was in.
-    *example_inputs
-        Positional arguments of its forward, such as one image batch (N, 3, H, W).
+    def __init__(self, scope: Scope, store: Store | None) -> None:
+        self._scope, self._given_store = scope, store
+        self._store = store
+        self._batch: NamedBatch | None = None
+        self._record: Record | None = None
+        self._pass: Pass | None = None
+        self._held: list[Record] = []
+        self._seen = 0
+        self._parts = 0
+        self._problem = ""
 
-    Returns
-    -------
-    list of Site
-        In the order in which they ran; those with ``supported`` False cannot be measured, for the
-        ``reason`` they give.
+    def written(self) -> Store:
+        """Write what was held back, and give the store.
 
-    Raises
-    ------
-    AliascopeError
-        As :class:`Scope`.
+        Raises
+        ------
+        AliascopeError
+            If there is nothing in it.
+        """
+        if self._parts == 0:
+            raise AliascopeError(
+                self._problem
+                or "Nothing was measured yet; run the model inside `with Scope(model):` first."
+            )
+        self._write_held()
+        return self._open_store()
 
-    Examples
-    --------
-    >>> import torch, aliascope as al
-    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, stride=2), torch.nn.MaxPool2d(3, 2))
-    >>> for site in al.find_sites(model, torch.rand(1, 3, 32, 32)):
-    ...     print(site.name, site.op, site.rate, site.dense_shape)
-    0 conv (2, 2) (8, 30, 30)
-    1 max_pool (2, 2) (8, 13, 13)
-    """
-    with Scope(model, detail=None) as scope, evaluating(scope.model):
-        scope.model(*example_inputs)
-    return scope.sites
+    @contextlib.contextmanager
+    def named_batch(self, batch: NamedBatch) -> Iterator[None]:
+        """Take the next pass as this batch's."""
+        if self._batch is not None:
+            raise AliascopeError("A batch is open already; leave its context before the next.")
+        self._batch = batch
+        wrote = self._parts
+        try:
+            yield
+            if self._parts == wrote:  # no sample could be read, or the model did not run
+                self._take(self._begun(), self.named() or ())
+        except BaseException:
+            self.fails()
+            raise
+        finally:
+            self._batch = None
+
+    # -- what the opening tells ----------------------------------------------------------------
+
+    def begins(self, begun: Pass, before: nn.Module | None) -> None:
+        """Expect a pass, unless its samples would count twice."""
+        if not self._scope._measures:
+            return
+        module = begun.call.module
+        if self._batch is None and before is not None and before is not module:
+            names = [self._scope._opening.name_of(each) for each in (before, module)]
+            raise AliascopeError(
+                f"Modules {names[0]} and {names[1]} of the model were called one after the other, "
+                "which could be one pass or two; call the model itself, or put each pass into its "
+                "own `with scope.batch():`."
+            )
+        self.fails()
+        self._pass = begun
+        self._begun()
+
+    def numbers(self, count: int) -> Sequence[int]:
+        """Count on from the samples of the passes before."""
+        return range(self._seen, self._seen + count)
+
+    def named(self) -> Sequence[int] | None:
+        """Give the numbers of the batch's samples."""
+        given = None if self._batch is None else self._batch.given
+        return None if given is None else [int(number) for number in given["sample"]]
+
+    def keeping(self) -> Keep | None:
+        """Write arrays as they come."""
+        return self._keep
+
+    def ends(self, ended: Pass, columns: Sequence[Columns]) -> None:
+        """Take what handlers gave."""
+        if not self._scope._measures:
+            return
+        assert ended.batch is not None
+        record = self._begun()
+        samples = ended.batch.samples
+        if samples is None or (self._batch is None and (not samples or ended.obstructed)):
+            if samples is None and ended.entries:
+                self._say_unknown()
+            self.fails()
+            return
+        record.condition = self._condition(ended)
+        opening = self._scope._opening
+        for site, entry in ended.entries.items():
+            record.add_site(self._described(site, entry), entry.listed)
+        for listed in opening.unopened():
+            if listed.site not in ended.entries:
+                record.add_site(self._described(listed.site, opening.entry_of(listed.site)))
+        positions = {site: place for place, site in enumerate(ended.entries)}
+        for each in columns:
+            for name, by_site in each.items():
+                for site in ended.measured():
+                    if site in by_site:
+                        record.add_values(name, positions[site], by_site[site])
+        self._take(record, samples)
+
+    def fails(self) -> None:
+        """Forget the pass under way; nothing of it is kept."""
+        record, self._record = self._record, None
+        if record is not None:
+            record.discard()
+
+    # -- into the run --------------------------------------------------------------------------
+
+    def _begun(self) -> Record:
+        if self._record is None:
+            number = None if self._batch is None else self._batch.number
+            self._record = Record(self._number(number))
+        return self._record
+
+    def _keep(self, kind: str, site: Site, i: int, n: int, array: Any) -> None:
+        assert self._pass is not None
+        position = self._pass.sites.index(site)
+        self._begun().write_sample(self._open_store(), kind, position, i, n, array)
+
+    def _condition(self, ended: Pass) -> Condition:
+        """Name the condition after what changed the pass: it is never taken for a clean one."""
+        condition = CLEAN if self._batch is None else self._batch.condition
+        for handler in ended.changed_by:
+            described = dict(handler.describe())
+            name = str(described.pop("name", type(handler).__name__))
+            changed = Condition.of(name, **described)
+            if condition == CLEAN:
+                condition = changed
+            elif changed.name not in condition.name:
+                both = (*condition.settings, *changed.settings)
+                condition = Condition(f"{condition.name} + {changed.name}", both)
+        return condition
+
+    def _described(self, site: Site, entry: Entry) -> dict[str, Any]:
+        criterion = self._scope.criterion
+        return {
+            "path": site.path,
+            "number": site.number,
+            "op": site.op,
+            "rate": site.rate,
+            "dense_shape": site.dense_shape,
+            "grid": criterion.grid_for(site.rate) if entry.supported else "",
+            "supported": entry.supported,
+            "reason": entry.reason,
+            "recomposition_error": entry.error,
+        }
+
+    def _take(self, record: Record, numbers: Sequence[int]) -> None:
+        """Write a pass, or hold it back for a while where nothing is lost by that."""
+        batch, self._record = self._batch, None
+        record.numbers = list(numbers)
+        if batch is not None:
+            record.samples = batch.samples.copy()
+            if batch.given is None:
+                record.samples.insert(0, "sample", record.numbers)
+            record.unreadable = batch.unreadable
+            record.arrays.update(batch.arrays)
+        self._seen += len(record.numbers)
+        self._parts += 1
+        self._held.append(record)
+        held = sum(each.nbytes for each in self._held)
+        if batch is not None or self._given_store is not None or held > HELD_BYTES:
+            self._write_held()
+
+    def _write_held(self) -> None:
+        held, self._held = self._held, []
+        store = self._open_store()
+        if not store.has_run():
+            scope = self._scope
+            handlers = [dict(each.describe()) for each in scope._opening.handlers]
+            content = {"criterion": vars(scope.criterion), "detail": scope.detail}
+            store.write_run({**content, "handlers": handlers})
+        for record in held:
+            record.write(store)
+
+    def _open_store(self) -> Store:
+        if self._store is None:
+            self._store = Store.temporary()
+        return self._store
+
+    def _number(self, given: int | None) -> int:
+        """Choose the number of the part: as given, or one more than those there are."""
+        if given is not None:
+            return given
+        if self._parts == 0 and self._given_store is not None and self._given_store.part_numbers():
+            raise AliascopeError(
+                f"{self._given_store.folder} holds a run already; give Scope a store in another "
+                "folder, or number its batches."
+            )
+        return self._parts
+
+    def _say_unknown(self) -> None:
+        problem = (
+            "How many samples a pass had cannot be told from the model's inputs, so it was not "
+            "kept; name them, as in `with scope.batch(pandas.DataFrame({'sample': range(4)})):`."
+        )
+        if not self._problem:
+            warnings.warn(problem, stacklevel=2)
+        self._problem = problem

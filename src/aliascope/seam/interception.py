@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from aliascope import sites
 from aliascope.errors import AliascopeError, is_out_of_memory
+from aliascope.seam.changes import Change, Changes
+from aliascope.seam.found import Entry, Found, Key
 from aliascope.seam.handlers import Handler
-from aliascope.seam.parts import Parts, PartsHandler, plan_parts
-from aliascope.seam.recomposition import _check_recomposition, _compare, _first_tensor
-from aliascope.seam.tracking import in_backward
-from aliascope.sites import Site, Split, Unsupported
+from aliascope.seam.layouts import Layout, layout_of, order_of
+from aliascope.seam.obstacles import obstacle, short, tensors_in
+from aliascope.seam.parts import Cut, Part, plan_parts, workspace_of
+from aliascope.seam.recomposition import first_tensor, misfit
+from aliascope.seam.tracking import in_backward, in_checkpoint
+from aliascope.sites import Split, Stepped, Unsupported, rule_for
+from aliascope.sites.registry import stand_ins
 
-Arguments = tuple[Any, ...]
+Path = Callable[[], str | None]
+"""Gives the path of the module that runs; None where calls are none of the model's."""
+
+Visit = Callable[[Entry, torch.device, int, bool], bool]
+"""Called at a site with the rows of its dense signal and whether it had a batch axis; says whether
+handlers are to take it."""
 
 
 class Seam(TorchFunctionMode):
@@ -28,182 +36,325 @@ class Seam(TorchFunctionMode):
     Parameters
     ----------
     path : callable
-        Gives the path of the module that runs; None where calls are none of the model's.
-    handlers : iterable of Handler
+        See `Path`.
+    handlers : sequence of Handler
         Called in order at each site.
-    by_parts : PartsHandler, optional
-        Told of the sites, in place of ``handlers``, whose dense signals are too large to be there
-        at once.
+    found : Found
+        Where sites are noted.
+    visit : callable
+        See `Visit`.
+    workspace : callable
+        Gives the bytes that handlers may take beside the network's own; None for the default.
+    changed : callable
+        Called with a handler that changed a signal.
+    obstructed : callable
+        Called where a call had to run as it is for what its tensors are.
     """
 
     def __init__(
         self,
-        path: Callable[[], str | None],
-        handlers: Iterable[Handler],
-        by_parts: PartsHandler | None = None,
+        path: Path,
+        handlers: Sequence[Handler],
+        found: Found,
+        visit: Visit,
+        workspace: Callable[[], int | None],
+        changed: Callable[[Handler], None],
+        obstructed: Callable[[], None],
     ) -> None:
         super().__init__()
-        self._path = path
-        self._handlers = handlers
-        self._by_parts = by_parts
-        self._found: dict[tuple[str, int, str, tuple[int, ...]], Site] = {}
-        self._ordinals: Counter[str] = Counter()
+        self._path, self._handlers, self._found = path, handlers, found
+        self._visit, self._workspace, self._changed = visit, workspace, changed
+        self._obstructed = obstructed
+        self._changes = Changes()
+        self._stand_ins: dict[Any, Any] = {}
+        self._touched = False
 
-    @property
-    def sites(self) -> list[Site]:
-        """Sites found so far, in the order in which they first ran."""
-        return list(self._found.values())
+    def __enter__(self) -> Seam:
+        self._stand_ins = stand_ins()
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
 
-    def new_pass(self) -> None:
-        """Count the sites of each module anew."""
-        self._ordinals.clear()
+    def forget(self) -> None:
+        """Let go of what was kept for autograd."""
+        self._changes.forget()
 
     def __torch_function__(
         self,
         function: Callable[..., Any],
         types: Iterable[type],
-        args: Arguments = (),
+        args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run one call: as it is, or opened."""
         kwargs = kwargs or {}
-        path = self._path()
-        rule = sites.rule_for(function) if path is not None else None
-        if rule is None or path is None:
+        known = self._stand_ins.get(function, function) if self._stand_ins else function
+        rule = rule_for(known)
+        if rule is None or _is_symbolic(args):
             return function(*args, **kwargs)
-        parts = raw = None
+        call = _Call(function, args, kwargs)
         try:
-            found = rule(function, args, kwargs)
-            if isinstance(found, Split):
-                parts = self._in_parts(found)
-                raw = found.dense() if parts is None else None
+            split = rule(known, args, kwargs)
         except Exception as error:  # a call that its rule does not understand
-            # In backward, checkpointing ends the forward early by an exception of its own.
-            if in_backward() or is_out_of_memory(error):
-                raise
-            output = function(*args, **kwargs)  # raises, if it is the call that is wrong
-            reason = f"its rule failed on this call ({type(error).__name__}: {error})"
-            name = getattr(function, "__name__", "operation")
-            self._site(path, Unsupported(name, reason))
+            return self._failed(call, error)
+        if split is None:
+            return call.run()
+        if isinstance(split, Stepped):
+            output = call.run()
+            split.remember(output)
             return output
-        if isinstance(found, Split):
-            if parts is not None:
-                return self._open_in_parts(path, found, parts, function, args, kwargs)
-            if raw is not None:
-                return self._open(path, found, raw, function, args, kwargs)
-        if isinstance(found, Unsupported):
-            self._site(path, found)
-        return function(*args, **kwargs)
+        path = self._path()
+        if path is None:
+            return call.run()
+        call.path = path
+        reason = obstacle(args, kwargs, values=bool(self._handlers))
+        if isinstance(split, Split) and not reason:
+            return self._open(call, split)
+        if not in_backward():
+            what = Unsupported(split.op, reason, split.rate) if reason else split
+            if reason:
+                self._obstructed()
+            assert isinstance(what, Unsupported)
+            self._found.unsupported(path, what)
+        return call.run()
 
-    def _open(
-        self,
-        path: str,
-        split: Split,
-        raw: Tensor,
-        function: Callable[..., Any],
-        args: Arguments,
-        kwargs: Mapping[str, Any],
-    ) -> Any:
+    def _failed(self, call: _Call, error: Exception) -> Any:
+        # In backward, checkpointing ends the forward early by an exception of its own.
+        if in_backward() or is_out_of_memory(error):
+            raise error
+        output = call.run()  # raises, if it is the call that is wrong
+        path = self._path()
+        if path is not None:
+            reason = obstacle(call.args, call.kwargs, values=bool(self._handlers))
+            reason = reason or f"its rule failed on this call ({short(error)})"
+            name = getattr(call.function, "__name__", "operation")
+            self._found.unsupported(path, Unsupported(name, reason))
+        return output
+
+    # -- opening -------------------------------------------------------------------------------
+
+    def _open(self, call: _Call, split: Split) -> Any:
+        try:
+            cut = self._cut(split)
+            raw = split.dense() if cut is None else None
+        except Exception as error:
+            return self._failed(call, error)
+        if raw is None:
+            assert cut is not None
+            return self._open_in_parts(call, split, cut)
         dense = raw if split.batched else raw.unsqueeze(0)
         rate = _rate_at(dense.shape[2:], split.rate)
         if rate is None or dense.numel() == 0:
-            return function(*args, **kwargs)
+            return call.run()
         if dense.dtype == torch.bool or dense.is_complex():
             reason = f"its values are {str(dense.dtype).removeprefix('torch.')}, not real numbers"
-            self._site(path, Unsupported(split.op, reason, rate))
-            return function(*args, **kwargs)
-        site = self._site(path, split, dense.shape, rate)
-        if site.supported and math.isnan(site.recomposition_error):
-            _check_recomposition(site, split, raw, lambda: function(*args, **kwargs))
-        if not site.supported:
-            return function(*args, **kwargs)
-        for handler in self._handlers:
-            changed = handler(site, dense)
-            if changed is not None:
-                if changed.shape != dense.shape:
-                    raise AliascopeError(
-                        f"A handler changed the dense signal of {site.name} from shape "
-                        f"{tuple(dense.shape)} to {tuple(changed.shape)}; it must keep the shape."
-                    )
-                dense = changed
-        return split.finish(split.decimate(dense if split.batched else dense.squeeze(0)))
+            self._found.unsupported(call.path, Unsupported(split.op, reason, rate))
+            return call.run()
+        key = (call.path, split.op, rate)
+        if in_backward():
+            return self._open_again(call, split, key, dense)
+        entry = self._found.at(call.path, split, dense.shape, rate)
+        order = self._checked(call, split, entry, raw)
+        if not entry.supported:
+            return call.run()
+        if self._handlers and self._visit(entry, dense.device, len(dense), split.batched):
+            dense = self._handled(key, entry, dense)
+        return split.finish(split.decimate(_unbatched(dense, split), order))
 
-    def _in_parts(self, split: Split) -> Parts | None:
+    def _open_again(self, call: _Call, split: Split, key: Key, dense: Tensor) -> Any:
+        """Open a site of a checkpointed module, which autograd runs again."""
+        entry = self._found.known(key)
+        if entry is not None and not entry.supported:
+            return call.run()
+        order = None if entry is None else entry.orders.get(call.layout())
+        dense = self._changes.again(key, dense)
+        return split.finish(split.decimate(_unbatched(dense, split), order))
+
+    def _checked(
+        self, call: _Call, split: Split, entry: Entry, raw: Tensor
+    ) -> tuple[int, ...] | None:
+        """Give the memory order of the output; compare with the operation itself, for each once."""
+        layout = call.layout()
+        if layout in entry.orders:
+            return entry.orders[layout]
+        with torch.no_grad():
+            original = first_tensor(call.run())
+            order = order_of(original) if split.contiguous else None
+            recomposed = first_tensor(split.finish(split.decimate(raw, order)))
+            entry.compare(*misfit(original, recomposed))
+        entry.orders[layout] = order
+        return order
+
+    def _handled(self, key: Key, entry: Entry, dense: Tensor) -> Tensor:
+        """Give a whole dense signal to the handlers, one after the other."""
+        again = in_checkpoint()
+        before, leaf = dense, None
+        with _beside_autograd(dense, again):
+            if again and not torch.is_grad_enabled():
+                leaf = Changes.leaf_of(dense)
+                with torch.enable_grad():
+                    made = self._take_in_turn(entry, leaf)
+                dense = dense if made is leaf else made.detach()
+            else:
+                made = dense = self._take_in_turn(entry, dense)
+        if again and dense is not before:
+            way_back = None if leaf is None else (leaf, made)
+            self._changes.remember(Change(key, before.detach(), dense.detach(), way_back))
+        return dense
+
+    def _take_in_turn(self, entry: Entry, dense: Tensor) -> Tensor:
+        for handler in self._handlers:
+            dense = self._taken(handler, entry, dense, Part.whole(dense))
+        return dense
+
+    def _taken(self, handler: Handler, entry: Entry, dense: Tensor, part: Part) -> Tensor:
+        """Give one handler one part, and check what it makes of it."""
+        changed = handler.take(entry.site, dense.resolve_neg(), part)
+        if changed is None:
+            return dense
+        for what, gives, wanted in (
+            ("shape", tuple(changed.shape), tuple(dense.shape)),
+            ("dtype", changed.dtype, dense.dtype),
+            ("device", changed.device, dense.device),
+        ):
+            if gives != wanted:
+                raise AliascopeError(
+                    f"A handler ({type(handler).__name__}) changed the dense signal of "
+                    f"{entry.site} from {what} {wanted} to {gives}; it must keep the {what}."
+                )
+        self._touched = True
+        self._changed(handler)
+        return changed
+
+    # -- part by part --------------------------------------------------------------------------
+
+    def _cut(self, split: Split) -> Cut | None:
         """Plan a dense signal that is larger than it should be at once; None does it whole."""
-        if split.part is None or self._by_parts is None or torch.is_grad_enabled():
-            return None
-        if not self._by_parts.takes_parts:
+        if split.part is None or torch.is_grad_enabled() or in_checkpoint():
             return None
         one = split.part(slice(0, 1), slice(0, split.channel_step))
         # A sample or channel that is not there, or a signal that is not real, is no matter of size.
         if one.numel() == 0 or one.dtype == torch.bool or one.is_complex():
             return None
-        return plan_parts(split, one, self._by_parts.workspace(one.device.type))
+        return plan_parts(split, one, workspace_of(one.device.type, self._workspace()))
 
-    def _open_in_parts(
-        self,
-        path: str,
-        split: Split,
-        parts: Parts,
-        function: Callable[..., Any],
-        args: Arguments,
-        kwargs: Mapping[str, Any],
-    ) -> Any:
-        """Open a site part by part: of each, the dense signal is measured, decimated and let go."""
-        assert split.part is not None and self._by_parts is not None
-        rate = _rate_at(parts.shape[2:], split.rate)
+    def _open_in_parts(self, call: _Call, split: Split, cut: Cut) -> Any:
+        """Open a site part by part: of each, the dense signal is taken, decimated and let go."""
+        assert split.part is not None
+        rate = _rate_at(cut.shape[2:], split.rate)
         if rate is None:
-            return function(*args, **kwargs)
-        site = self._site(path, split, parts.shape, rate)
+            return call.run()
+        entry = self._found.at(call.path, split, cut.shape, rate)
+        layout = call.layout()
         original = None
-        if site.supported and math.isnan(site.recomposition_error):
-            original = _first_tensor(function(*args, **kwargs))
-        if not site.supported:
-            return function(*args, **kwargs)
-        decimated: Tensor | None = None
-        self._by_parts.begin(site, parts.shape)
-        for samples, channels in parts:
-            dense = split.part(samples, channels)
-            self._by_parts.add(site, dense, samples, channels)
-            if decimated is None:
-                decimated = parts.empty_like(dense, split.rate)
-            decimated[samples, channels] = split.kept(dense)
-            del dense  # before the next is made
-        assert decimated is not None
+        if layout not in entry.orders:
+            original = first_tensor(call.run())
+            entry.orders[layout] = order_of(original)
+        if not entry.supported:
+            return call.run()
+        order = entry.orders[layout]
+        handlers = self._handlers
+        if handlers and not self._visit(entry, call.device(), cut.shape[0], True):
+            handlers = ()
+        self._touched = False
+        if any(handler.whole for handler in handlers):
+            decimated = split.decimate(self._handled_whole(entry, split.dense(), cut), order)
+        else:
+            decimated = self._decimated_in_parts(entry, split, cut, order, handlers)
         output = split.finish(decimated)
         if original is not None:
-            _compare(site, original, _first_tensor(output))
-            if not site.supported:
-                return function(*args, **kwargs)
-        self._by_parts.end(site)
+            recomposed = output
+            if self._touched:
+                recomposed = split.finish(self._decimated_in_parts(entry, split, cut, order, ()))
+            entry.compare(*misfit(original, first_tensor(recomposed)))
+            if not entry.supported:
+                return call.run()
         return output
 
-    def _site(
+    def _decimated_in_parts(
         self,
-        path: str,
-        found: Split | Unsupported,
-        dense_shape: Sequence[int] = (),
-        rate: tuple[int, ...] | None = None,
-    ) -> Site:
-        """Look the site up, or note a new one; its module's other sites then get numbers too."""
-        rate = found.rate if rate is None else rate
-        if in_backward():  # run again: nothing is new, and the order may be another
-            for site in self._found.values():
-                if (site.path, site.op, site.rate) == (path, found.op, rate):
-                    return site
-            return Site(path, found.op, rate, path=path, recomposition_error=0.0)
-        self._ordinals[path] += 1
-        key = (path, self._ordinals[path], found.op, rate)
-        if key not in self._found:
-            of_path = [site for site in self._found.values() if site.path == path]
-            shape = tuple(dense_shape[1:])
-            site = Site(path, found.op, rate, shape, path=path, number=len(of_path) + 1)
-            if of_path:
-                of_path[0].name, site.name = f"{path}#1", f"{path}#{site.number}"
-            if isinstance(found, Unsupported):
-                site.supported, site.reason = False, found.reason
-            self._found[key] = site
-        return self._found[key]
+        entry: Entry,
+        split: Split,
+        cut: Cut,
+        order: tuple[int, ...] | None,
+        handlers: Sequence[Handler],
+    ) -> Tensor:
+        assert split.part is not None and order is not None
+        decimated: Tensor | None = None
+        for part in cut:
+            dense = split.part(*part.index)
+            with _beside_autograd(dense, False):
+                for handler in handlers:
+                    dense = self._taken(handler, entry, dense, part)
+            if decimated is None:
+                kept = (-(-n // r) for n, r in zip(dense.shape[2:], split.rate, strict=True))
+                decimated = torch.empty_permuted(
+                    (*cut.shape[:2], *kept), order, dtype=dense.dtype, device=dense.device
+                )
+            decimated[part.index] = split.kept(dense)
+            del dense  # before the next is made
+        assert decimated is not None
+        return decimated
+
+    def _handled_whole(self, entry: Entry, dense: Tensor, cut: Cut) -> Tensor:
+        """Give a dense signal whole to the handlers that need it so, and to the others in parts."""
+        for handler in self._handlers:
+            with _beside_autograd(dense, False):
+                if handler.whole:
+                    dense = self._taken(handler, entry, dense, Part.whole(dense))
+                    continue
+                into = None
+                for part in cut:
+                    taken = dense[part.index]
+                    changed = self._taken(handler, entry, taken, part)
+                    if changed is not taken:
+                        into = dense.clone() if into is None else into
+                        into[part.index] = changed
+                dense = dense if into is None else into
+        return dense
+
+
+class _Call:
+    """One call of a function by the model."""
+
+    def __init__(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        self.function, self.args, self.kwargs = function, args, kwargs
+        self.path = ""
+
+    def run(self) -> Any:
+        """Run it as it is."""
+        return self.function(*self.args, **self.kwargs)
+
+    def layout(self) -> Layout:
+        """Say what the memory format of its output may depend on."""
+        return layout_of(tensors_in((self.args, self.kwargs)))
+
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return next(tensors_in((self.args, self.kwargs))).device
+
+
+def _is_symbolic(args: tuple[Any, ...]) -> bool:
+    """Whether a size is a symbol, which reading would turn into a number."""
+    return any(isinstance(n, torch.SymInt) for x in args if isinstance(x, Tensor) for n in x.shape)
+
+
+@contextlib.contextmanager
+def _beside_autograd(dense: Tensor, checkpointed: bool) -> Iterator[None]:
+    """Keep what handlers compute out of autocast's rounding, and of a checkpoint's books."""
+    kind = dense.device.type
+    with contextlib.ExitStack() as stack:
+        if torch.is_autocast_enabled(kind):
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        if checkpointed and torch.is_grad_enabled():
+            as_it_is = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
+            stack.enter_context(as_it_is)
+        yield
+
+
+def _unbatched(dense: Tensor, split: Split) -> Tensor:
+    return dense if split.batched else dense.squeeze(0)
 
 
 def _rate_at(size: Sequence[int], rate: Sequence[int]) -> tuple[int, ...] | None:

@@ -6,43 +6,81 @@ itself would make, and with a batch of them in memory the machine spends its tim
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
-import torch
 from torch import Tensor
 
-from aliascope.sites import Site, Split
-from aliascope.sites.calls import memory_format
+from aliascope.sites import Split
 
 PART_BYTES = {"cpu": 16 << 20}
 """A part is not larger than this where that is possible, so that it stays in the cache."""
 
+WORKSPACE = {"cpu": 256 << 20, "cuda": 1 << 30}
+"""Bytes that handlers may take beside the network's own, by kind of device."""
 
-class PartsHandler(Protocol):
-    """What is told of a site whose dense signal comes part by part, in place of handlers."""
+LEAST_WORKSPACE = 1 << 20
+"""Bytes without which nothing works."""
 
-    @property
-    def takes_parts(self) -> bool:
-        """Whether it can do with parts now."""
 
-    def workspace(self, device_type: str) -> int:
-        """Bytes that may be taken beside the network's own."""
+def workspace_of(device_type: str, given: int | None = None) -> int:
+    """Bytes that handlers may take on a device: as given, or by default.
 
-    def begin(self, site: Site, shape: tuple[int, ...]) -> None:
-        """Expect the parts of a dense signal of this shape, (N, C, *size)."""
-
-    def add(self, site: Site, dense: Tensor, samples: slice, channels: slice) -> None:
-        """Take a part."""
-
-    def end(self, site: Site) -> None:
-        """All parts were there."""
+    Examples
+    --------
+    >>> workspace_of("cpu") >> 20, workspace_of("cuda", 5)
+    (256, 5)
+    """
+    return WORKSPACE.get(device_type, WORKSPACE["cuda"]) if given is None else given
 
 
 @dataclass(frozen=True)
-class Parts:
-    """How a dense signal is cut.
+class Part:
+    """Which part of a dense signal this is.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (N, C, *size) of the whole.
+    samples, channels : slice
+        Of the whole, with known ends.
+
+    Examples
+    --------
+    >>> part = Part((4, 8, 5, 5), slice(0, 4), slice(4, 8))
+    >>> part.first, part.last, part.index
+    (False, True, (slice(0, 4, None), slice(4, 8, None)))
+    """
+
+    shape: tuple[int, ...]
+    samples: slice
+    channels: slice
+
+    @classmethod
+    def whole(cls, dense: Tensor) -> Part:
+        """Make the one part that a signal is as a whole."""
+        shape = tuple(dense.shape)
+        return cls(shape, slice(0, shape[0]), slice(0, shape[1]))
+
+    @property
+    def index(self) -> tuple[slice, slice]:
+        """Where it lies in anything of (N, C, ...)."""
+        return self.samples, self.channels
+
+    @property
+    def first(self) -> bool:
+        """Whether it is the first of its signal."""
+        return self.samples.start == 0 and self.channels.start == 0
+
+    @property
+    def last(self) -> bool:
+        """Whether it is the last of its signal."""
+        return (self.samples.stop, self.channels.stop) == self.shape[:2]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a dense signal is cut into parts.
 
     Attributes
     ----------
@@ -53,7 +91,7 @@ class Parts:
 
     Examples
     --------
-    >>> [(part[0].start, part[1].stop) for part in Parts((2, 5, 8, 8), samples=1, channels=4)]
+    >>> [(part.samples.start, part.channels.stop) for part in Cut((2, 5, 8, 8), 1, 4)]
     [(0, 4), (0, 5), (1, 4), (1, 5)]
     """
 
@@ -61,24 +99,15 @@ class Parts:
     samples: int
     channels: int
 
-    def __iter__(self) -> Iterator[tuple[slice, slice]]:
+    def __iter__(self) -> Iterator[Part]:
         n, c = self.shape[:2]
         for i in range(0, n, self.samples):
             for k in range(0, c, self.channels):
-                yield slice(i, min(i + self.samples, n)), slice(k, min(k + self.channels, c))
-
-    def empty_like(self, dense: Tensor, rate: Sequence[int]) -> Tensor:
-        """Make room for the whole decimated signal, laid out as a part of the dense one is."""
-        kept = (-(-n // r) for n, r in zip(dense.shape[2:], rate, strict=True))
-        return torch.empty(
-            (*self.shape[:2], *kept),
-            dtype=dense.dtype,
-            device=dense.device,
-            memory_format=memory_format(dense),
-        )
+                samples = slice(i, min(i + self.samples, n))
+                yield Part(self.shape, samples, slice(k, min(k + self.channels, c)))
 
 
-def plan_parts(split: Split, one: Tensor, workspace: int) -> Parts | None:
+def plan_parts(split: Split, one: Tensor, workspace: int) -> Cut | None:
     """Cut a dense signal so that a part takes at most half the workspace; None: it need not be.
 
     Parameters
@@ -101,4 +130,4 @@ def plan_parts(split: Split, one: Tensor, workspace: int) -> Parts | None:
         channels = max(1, limit // (channel_bytes * split.channel_step)) * split.channel_step
     if samples >= split.samples and channels >= split.channels:
         return None
-    return Parts((split.samples, split.channels, *one.shape[2:]), samples, channels)
+    return Cut((split.samples, split.channels, *one.shape[2:]), samples, channels)

@@ -1,11 +1,13 @@
-"""Which module of a model is running, and where a pass through the model begins and ends."""
+"""Which module of a model is running, and where calls of the model begin and end."""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -21,6 +23,29 @@ from aliascope.errors import AliascopeError
 ROOT = "(root)"
 """Name of the model's own forward among module paths."""
 
+OWN = ("forward", "__call__")
+"""Methods of the model that are a pass."""
+
+
+@dataclass
+class Call:
+    """A call of the model, or of one of its modules from outside.
+
+    Attributes
+    ----------
+    module : nn.Module
+        That was called.
+    inputs : list
+        Its arguments, in no particular form.
+    frame : FrameType or None
+        Of the model's own forward, where no hook tells of that: under a ``__call__`` of its own, or
+        as a generator.
+    """
+
+    module: nn.Module
+    inputs: Any
+    frame: FrameType | None = field(default=None, repr=False)
+
 
 class ModuleTracker:
     """Follow a model's modules while it runs, through torch's global hooks.
@@ -32,9 +57,10 @@ class ModuleTracker:
     model : nn.Module
         Whose modules to follow; others are ignored.
     begin : callable
-        Called as ``begin(module, args)`` when a module of the model is entered from outside.
+        Called as ``begin(call)`` when a module of the model is entered from outside.
     end : callable
-        Called as ``end(completed)`` when it is left; ``completed`` is False after an exception.
+        Called as ``end(completed, output)`` when it is left; ``completed`` is False after an
+        exception.
     again : callable
         Gives the context to be in while autograd runs a checkpointed module's forward again. (Torch
         calls ``backward`` and ``grad`` with function modes off.)
@@ -42,18 +68,19 @@ class ModuleTracker:
     Examples
     --------
     >>> model = nn.Sequential(nn.ReLU())
-    >>> again = contextlib.nullcontext
-    >>> tracker = ModuleTracker(model, lambda module, args: None, print, again)
-    >>> with tracker:
+    >>> calls = []
+    >>> end = lambda completed, output: calls.append(completed)
+    >>> with ModuleTracker(model, calls.append, end, contextlib.nullcontext):
     ...     _ = model(torch.zeros(1))
-    True
+    >>> calls
+    [Call(module=Sequential(...), inputs=[tensor([0.])]), True]
     """
 
     def __init__(
         self,
         model: nn.Module,
-        begin: Callable[[nn.Module, tuple[Any, ...]], None],
-        end: Callable[[bool], None],
+        begin: Callable[[Call], None],
+        end: Callable[[bool, Any], None],
         again: Callable[[], contextlib.AbstractContextManager[Any]],
     ) -> None:
         self._model = model
@@ -72,12 +99,23 @@ class ModuleTracker:
 
     @property
     def path(self) -> str | None:
-        """Path of the innermost module that runs; None while nothing of the model does."""
+        """Path of the innermost module that runs; None while no hook tells of any."""
         return self._names[self._running[-1]] if self._running else None
 
     def name_of(self, module: nn.Module) -> str:
         """Path of a module of the model."""
         return self._names[module]
+
+    def own_call(self) -> Call | None:
+        """Find the model's own forward under way, and its arguments, where no hook tells of it."""
+        found = None
+        for frame in _frames(sys._getframe(1)):
+            code = frame.f_code
+            if code.co_name not in OWN or not code.co_argcount:
+                continue
+            if frame.f_locals.get(code.co_varnames[0]) is self._model:
+                found = frame
+        return None if found is None else Call(self._model, _arguments_of(found), found)
 
     def __enter__(self) -> ModuleTracker:
         self._thread = threading.get_ident()
@@ -108,11 +146,12 @@ class ModuleTracker:
             )
         if module is self._model and self._running and not _on_stack(self._frame):
             self._running.clear()  # interrupted so that no hook saw it end, as by Ctrl-C
-            self._end(False)
+            self._end(False, None)
         if not self._running:
-            self._begin(module, args)
+            caller = sys._getframe(1)
+            self._begin(Call(module, [*args, *_keywords_of(caller).values()]))
             self._exception_before = sys.exc_info()[1]
-            self._frame = sys._getframe(1)
+            self._frame = caller
         self._running.append(module)
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
@@ -126,7 +165,14 @@ class ModuleTracker:
             self._running_again.close()
             return
         self._frame = None
-        self._end(sys.exc_info()[1] is self._exception_before)
+        self._end(sys.exc_info()[1] is self._exception_before, output)
+
+
+def generator_frame(output: Any) -> FrameType | None:
+    """Frame of a generator, in which the forward that gave it has yet to run; else None."""
+    if inspect.isgenerator(output):
+        return output.gi_frame
+    return output.cr_frame if inspect.iscoroutine(output) else None
 
 
 def in_backward() -> bool:
@@ -140,11 +186,48 @@ def in_backward() -> bool:
     return bool(torch._C._current_graph_task_id() != -1)
 
 
+def in_checkpoint() -> bool:
+    """Say whether a forward is under way that autograd will run again.
+
+    Examples
+    --------
+    >>> in_checkpoint()
+    False
+    """
+    if torch.is_grad_enabled():  # checkpointing without reentry packs what is saved
+        hooks = torch._C._autograd._top_saved_tensors_default_hooks(False)
+        return hooks is not None
+    checkpoint = sys.modules.get("torch.utils.checkpoint")
+    if checkpoint is None:
+        return False
+    code = checkpoint.CheckpointFunction.forward.__code__
+    return any(frame.f_code is code for frame in _frames(sys._getframe(1)))
+
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
 def _on_stack(frame: FrameType | None) -> bool:
     """Say whether a call is still under way."""
-    caller: FrameType | None = sys._getframe()
-    while caller is not None:
-        if caller is frame:
-            return True
-        caller = caller.f_back
-    return False
+    return any(each is frame for each in _frames(sys._getframe()))
+
+
+def _keywords_of(caller: FrameType) -> Any:
+    """Keyword arguments of a module's call, which global hooks before it are not given."""
+    return caller.f_locals.get("kwargs", {})
+
+
+def _arguments_of(frame: FrameType) -> list[Any]:
+    """Arguments of a method under way, but for the first."""
+    code, values = frame.f_code, frame.f_locals
+    named = code.co_argcount + code.co_kwonlyargcount
+    arguments = [values.get(name) for name in code.co_varnames[1:named]]
+    rest = iter(code.co_varnames[named:])
+    if code.co_flags & inspect.CO_VARARGS:
+        arguments += values.get(next(rest), ())
+    if code.co_flags & inspect.CO_VARKEYWORDS:
+        arguments += values.get(next(rest), {}).values()
+    return arguments

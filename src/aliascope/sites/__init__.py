@@ -6,13 +6,17 @@ reason, or with None where nothing is decimated. Adding an operation is adding a
 """
 
 from aliascope.sites import convolution, interpolation, pooling, slicing, unsupported
+from aliascope.sites.listing import ListedSite, SiteList
 from aliascope.sites.registry import Rule, register, rule_for, unregister
-from aliascope.sites.split import Site, Split, Unsupported
+from aliascope.sites.split import Site, Split, Stepped, Unsupported
 
 __all__ = [
+    "ListedSite",
     "Rule",
     "Site",
+    "SiteList",
     "Split",
+    "Stepped",
     "Unsupported",
     "convolution",
     "interpolation",

@@ -21,13 +21,33 @@ def _conv(
     return _split(function, call)
 
 
-@register(torch.convolution, "aten::convolution")
+@register(
+    torch.convolution,
+    torch._convolution,
+    "aten::convolution",
+    "aten::_convolution",
+    "aten::convolution_overrideable",
+)
 def _convolution(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Split | None:
     names = "input weight bias stride padding dilation transposed output_padding groups"
+    flags = "benchmark deterministic cudnn_enabled allow_tf32"
+    call = bind(f"{names} {flags}", args, kwargs)
+    # Of all these operators only the names of the first eight agree: the rest go by position.
+    order = [name for name in f"{names} {flags}".split() if name in call]
+    if call["transposed"]:
+        return None
+    return _split(lambda **call: function(*(call[name] for name in order)), call)
+
+
+@register(torch.mkldnn_convolution, "aten::mkldnn_convolution")
+def _mkldnn_convolution(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Split | None:
+    names = "input weight bias padding stride dilation groups"
     call = bind(names, args, kwargs)
-    return None if call["transposed"] else _split(function, call)
+    return _split(lambda **call: function(*(call[name] for name in names.split())), call)
 
 
 def _split(function: Callable[..., Any], call: dict[str, Any]) -> Split | None:

@@ -6,15 +6,21 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from aliascope.errors import AliascopeError
-from aliascope.sites.split import Split, Unsupported
+from aliascope.sites.split import Split, Stepped, Unsupported
 
 Rule = Callable[
-    [Callable[..., Any], tuple[Any, ...], Mapping[str, Any]], "Split | Unsupported | None"
+    [Callable[..., Any], tuple[Any, ...], Mapping[str, Any]], "Split | Stepped | Unsupported | None"
 ]
 
 _rules: dict[Any, Rule] = {}
+
+_places: dict[Any, list[tuple[Any, str]]] = {}
+
+HOMES = (F, torch, torch._C._nn)
+"""Where functions are looked up by name, by torch's own code among others."""
 
 
 def register(*functions: Any) -> Callable[[Rule], Rule]:
@@ -30,7 +36,7 @@ def register(*functions: Any) -> Callable[[Rule], Rule]:
     -------
     callable
         Decorator for the rule, a function ``(function, args, kwargs)`` that
-        answers with a Split, an Unsupported or None.
+        answers with a Split, a Stepped, an Unsupported or None.
 
     Raises
     ------
@@ -65,6 +71,10 @@ def register(*functions: Any) -> Callable[[Rule], Rule]:
                     f"{function} has a rule already; remove it with sites.unregister first."
                 )
             _rules[function] = rule
+            name = getattr(function, "__name__", "")
+            _places.setdefault(
+                function, [(h, name) for h in HOMES if getattr(h, name, None) is function]
+            )
         return rule
 
     return decorate
@@ -102,6 +112,39 @@ def rule_for(function: Any) -> Rule | None:
     if rule is None and isinstance(function, torch._ops.OpOverload | torch._ops.OpOverloadPacket):
         return _rules.get(_qualified_name(function))
     return rule
+
+
+def stand_ins() -> dict[Any, Any]:
+    """Find what stands where torch's functions stood: somebody may have wrapped them.
+
+    Returns
+    -------
+    dict
+        The function with a rule, by what is found today in its place.
+
+    Examples
+    --------
+    >>> original = F.max_pool2d
+    >>> F.max_pool2d = lambda *args: original(*args)
+    >>> stand_ins() == {F.max_pool2d: original}
+    True
+    >>> F.max_pool2d = original
+    """
+    return {
+        found: function
+        for home, name, function in _homes()
+        if (found := getattr(home, name, function)) is not function and found not in _rules
+    }
+
+
+def _homes() -> list[tuple[Any, str, Any]]:
+    """Where each function with a rule was when it was registered."""
+    return [
+        (home, name, function)
+        for function, places in _places.items()
+        if function in _rules
+        for home, name in places
+    ]
 
 
 def _qualified_name(operator: Any) -> str:

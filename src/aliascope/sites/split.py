@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
-@dataclass
+@dataclass(frozen=True)
 class Site:
     """One place in one forward pass where a signal is decimated.
 
+    Two are equal where path and number are, whatever else is known of them.
+
     Attributes
     ----------
-    name : str
-        Path of the module it runs in, with ``#1``, ``#2``, ... when that module runs several sites
-        (or the same one again) in one pass; ``(root)`` is the model's own forward.
+    path : str
+        Path of the module it runs in; ``(root)`` is the model's own forward.
+    number : int
+        Counts the sites of that module in one pass, from 1.
     op : str
         Kind of operation: "conv", "max_pool", "avg_pool", "lp_pool", "adaptive_pool", "slice",
         "interpolate", or what a registered rule calls it.
@@ -26,33 +29,24 @@ class Site:
         Decimation rate, per spatial axis; empty where it is not known.
     dense_shape : tuple of int
         (C, *size) of the dense signal when it was first seen; empty where not measured.
-    supported : bool
-        Whether it could be split and measured.
-    reason : str
-        Why not, or "".
-    recomposition_error : float
-        Largest difference between the decimated dense signal and the original operation's output at
-        the first batch, relative to the output's largest magnitude; NaN before.
-    path : str
-        Path of the module, without the number.
-    number : int
-        Counts the sites of that module in one pass, from 1.
 
     Examples
     --------
-    >>> Site("layer1.0.conv1", "conv", (2, 2)).supported
+    >>> Site("layer1.0.conv1", 1, "conv", (2, 2)) == Site("layer1.0.conv1", 1)
     True
+    >>> str(Site("pool", 1)), str(Site("pool", 2))
+    ('pool', 'pool#2')
     """
 
-    name: str
-    op: str
-    rate: tuple[int, ...] = ()
-    dense_shape: tuple[int, ...] = ()
-    supported: bool = True
-    reason: str = ""
-    recomposition_error: float = math.nan
-    path: str = ""
+    path: str
     number: int = 1
+    op: str = field(default="", compare=False)
+    rate: tuple[int, ...] = field(default=(), compare=False)
+    dense_shape: tuple[int, ...] = field(default=(), compare=False)
+
+    def __str__(self) -> str:
+        """Name it for a message, where it is not known how many sites its module has."""
+        return self.path if self.number == 1 else f"{self.path}#{self.number}"
 
 
 @dataclass(frozen=True)
@@ -81,6 +75,11 @@ class Split:
         Of the dense signal, where ``part`` is given.
     channel_step : int
         Slices of channels must begin and end at multiples of this.
+    source : Tensor, optional
+        What a slice is of, to see whether others keep what it drops.
+    phase : tuple of int
+        Where a slice begins, per spatial axis of the source, less than the rate there; empty where
+        slices at all phases would still not keep every sample.
     """
 
     op: str
@@ -93,6 +92,8 @@ class Split:
     samples: int = 0
     channels: int = 0
     channel_step: int = 1
+    source: Tensor | None = None
+    phase: tuple[int, ...] = ()
 
     @classmethod
     def by_channel(
@@ -133,11 +134,36 @@ class Split:
         index: Any = (..., *(slice(None, None, r) for r in self.rate))
         return dense[index]
 
-    def decimate(self, dense: Tensor) -> Tensor:
-        """Keep every rate-th sample of the last axes."""
+    def decimate(self, dense: Tensor, order: Sequence[int] | None = None) -> Tensor:
+        """Keep every rate-th sample of the last axes.
+
+        Parameters
+        ----------
+        dense : Tensor, shape (..., *size)
+            As ``dense`` gives it, or a handler.
+        order : sequence of int, optional
+            Axes from the largest stride of the result to the smallest; as in ``dense`` by default.
+        """
+        kept = self.kept(dense)
         if not self.contiguous:
-            return self.kept(dense)
-        return self.kept(dense).clone()  # in the memory layout of the dense signal
+            return kept
+        if order is None:
+            return kept.clone()
+        back = [order.index(axis) for axis in range(kept.ndim)]
+        return kept.permute(*order).clone(memory_format=torch.contiguous_format).permute(back)
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """A call that is no site by itself, but may be half of one: what it gave is to be remembered.
+
+    Attributes
+    ----------
+    remember : callable
+        Told the call's output.
+    """
+
+    remember: Callable[[Tensor], None]
 
 
 @dataclass(frozen=True)

@@ -70,3 +70,22 @@ def _fractional_pool(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Unsupported:
     return Unsupported("fractional_pool", "windows are placed at random, not at a fixed rate")
+
+
+@register(
+    *(
+        f"quantized::conv{axes}d{variant}"
+        for axes in (1, 2, 3)
+        for variant in ("", "_relu", "_add", "_add_relu", "_dynamic")
+    )
+)
+def _quantized_conv(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Unsupported | None:
+    packed: Any = next(
+        arg for arg in (*args, *kwargs.values()) if isinstance(arg, torch.ScriptObject)
+    )
+    stride = tuple(int(s) for s in packed.stride())
+    if max(stride) == 1:
+        return None
+    return Unsupported("conv", "its signal is quantised, and its weights are packed", stride)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from aliascope.errors import AliascopeError
 from aliascope.measures.engines import half_spectrum
+from aliascope.seam.parts import LEAST_WORKSPACE, workspace_of
 from aliascope.spectrum import Criterion
 
 NOT_FINITE = half_spectrum.NOT_FINITE
@@ -20,25 +21,6 @@ NOT_FINITE = half_spectrum.NOT_FINITE
 ENGINES = ("auto", "torch", "numba")
 """``torch``: any device, any number of axes. ``numba``: compiled for the CPU, up to two axes.
 ``auto``: numba where it is installed and fits, else torch."""
-
-WORKSPACE = {"cpu": 256 << 20, "cuda": 1 << 30}
-"""Bytes that measuring may take beside the network's own, by kind of device."""
-
-
-LEAST_WORKSPACE = 1 << 20
-"""Bytes without which no engine works."""
-
-
-def workspace_of(device_type: str, given: int | None = None) -> int:
-    """Bytes that measuring may take on a device: as given, or by default.
-
-    Examples
-    --------
-    >>> workspace_of("cpu") >> 20, workspace_of("cuda", 5)
-    (256, 5)
-    """
-    return WORKSPACE.get(device_type, WORKSPACE["cuda"]) if given is None else given
-
 
 def check_engine(engine: str, workspace: int | None = None) -> None:
     """Refuse an engine that is not known or not installed, and a workspace too small for any."""
@@ -78,7 +60,7 @@ def count_categories(
         See `ENGINES`.
     workspace : int, optional
         Bytes that counting may take beside the dense signal; a single signal's spectrum is worked
-        on whatever its size. By default `WORKSPACE`.
+        on whatever its size. By default `aliascope.seam.parts.WORKSPACE`.
 
     Returns
     -------

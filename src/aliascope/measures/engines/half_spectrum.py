@@ -269,7 +269,8 @@ class _BlockCounter:
 
     def _passing_folds(self, passes: Tensor) -> Tensor:
         """Count passing folds at each bin of the half, (B, M_w // 2 + 1, *M of the rows)."""
-        enough = torch.uint8 if math.prod(self.rate) < 256 else torch.int16
+        folds = math.prod(self.rate)
+        enough = torch.uint8 if folds < 2**8 else torch.int16 if folds < 2**15 else torch.int32
         total = passes.view(torch.uint8).to(enough)
         for dim, r, m in zip(self.row_dims, self.rate[:-1], self.bins[:-1], strict=True):
             if r > 1:
