@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from aliascope.errors import AliascopeError
 from aliascope.measures.categories import DETAILS, Recorder
 from aliascope.measures.engines import LEAST_WORKSPACE, check_engine, workspace_of
+from aliascope.runs.conditions import CLEAN, Condition
 from aliascope.runs.measurement import Measurement
 from aliascope.runs.store import Store
 from aliascope.seam.handlers import Handler
@@ -166,7 +167,7 @@ class Scope:
         *,
         number: int | None = None,
         unreadable: Sequence[Any] = (),
-        eps: float | None = None,
+        condition: Condition = CLEAN,
     ) -> Iterator[Batch]:
         """Name the samples of the next pass, and record columns of one's own with them.
 
@@ -182,8 +183,8 @@ class Scope:
             Number of the part that is written; counts up by default.
         unreadable : sequence of (int, str, str)
             Index, name and reason of images that were left out.
-        eps : float, optional
-            Largest disturbance of the images' pixels by an attack.
+        condition : Condition
+            Under what the pass is run; clean by default.
 
         Yields
         ------
@@ -197,7 +198,7 @@ class Scope:
         """
         if self._batch is not None:
             raise AliascopeError("A batch is open already; leave its context before the next.")
-        batch = Batch(samples, number, list(unreadable), eps)
+        batch = Batch(samples, number, list(unreadable), condition)
         self._batch = batch
         self._entered.clear()
         try:
@@ -319,7 +320,7 @@ class Scope:
         if batch.given is None:
             samples = pd.DataFrame({"sample": list(numbers), **samples})
         unsupported = [site for site in self.sites if not site.supported]
-        self._recorder.commit(samples, unsupported, batch.unreadable, batch.arrays, batch.eps)
+        self._recorder.commit(samples, unsupported, batch.unreadable, batch.arrays, batch.condition)
         self._samples_seen += len(samples)
         self._parts_written += 1
 
@@ -369,8 +370,8 @@ class Batch:
         Number of the part; None counts up.
     unreadable : list
         Index, name and reason of images that were left out.
-    eps : float or None
-        Largest disturbance by an attack.
+    condition : Condition
+        Under what the pass is run.
     arrays : dict of str to ndarray
         Arrays of one's own to keep with the part, (samples, ...), such as features.
     """
@@ -380,13 +381,13 @@ class Batch:
         samples: pd.DataFrame | None = None,
         number: int | None = None,
         unreadable: Sequence[Any] = (),
-        eps: float | None = None,
+        condition: Condition = CLEAN,
     ) -> None:
         self.given = samples
         self.samples = pd.DataFrame() if samples is None else samples
         self.number = number
         self.unreadable = unreadable
-        self.eps = eps
+        self.condition = condition
         self.arrays: dict[str, np.ndarray[Any, Any]] = {}
 
 

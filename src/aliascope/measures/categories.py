@@ -14,6 +14,7 @@ from torch import Tensor
 from aliascope.categories import COLUMNS, Category
 from aliascope.errors import AliascopeError
 from aliascope.measures.engines import NOT_FINITE, check_engine, count_categories
+from aliascope.runs.conditions import CLEAN, Condition
 from aliascope.runs.part import PartWriter
 from aliascope.sites import Site
 from aliascope.spectrum import Criterion, classify_folds, folds, peak_exponents
@@ -182,7 +183,7 @@ class Recorder:
         unsupported: Sequence[Site] = (),
         unreadable: Sequence[Any] = (),
         arrays: Mapping[str, np.ndarray[Any, Any]] | None = None,
-        eps: float | None = None,
+        condition: Condition = CLEAN,
     ) -> None:
         """End the pass: fetch the counts from the device, check them, and write the part.
 
@@ -198,7 +199,9 @@ class Recorder:
             for kind, array in (arrays or {}).items():
                 self._writer.write(kind, 0, array)
             sites = self._site_table([*self._sites, *unsupported])
-            self._writer.commit(samples, self._count_table(counts, samples), sites, unreadable, eps)
+            self._writer.commit(
+                samples, self._count_table(counts, samples), sites, unreadable, condition
+            )
             self._writer = None
         finally:
             self.abort()
