@@ -45,7 +45,7 @@ def hostile_run(store):
     """Write a run whose every string is markup: names of model, data, sites, images, reasons."""
     axes = {"op": SCRIPT, "grid": IMAGE, "number": 0, "recomposition_error": 0.0}
     sites = [
-        {**axes, "path": path, "name": path, "rate": (2, 2), "dense_shape": (1, 8, 8)}
+        {**axes, "path": path, "rate": (2, 2), "dense_shape": (1, 8, 8)}
         | {"supported": True, "reason": ""}
         for path in (SCRIPT, "]]>--><!--<script>" + IMAGE + "&amp;%%data%%")
     ]
@@ -71,7 +71,12 @@ def hostile_run(store):
             "status": "complete",
             "model": {"name": IMAGE, "weights": SCRIPT, "weights_sha256": IMAGE},
             "data": {"name": SCRIPT},
-            "options": {"threshold_db": 20.0, "reference": "max", "grid": IMAGE},
+            "options": {
+                "threshold_db": 20.0,
+                "reference": "max",
+                "grid": IMAGE,
+                "fold_scale": IMAGE,
+            },
             "detail": "pixel",
             "device": IMAGE,
             "versions": {IMAGE: SCRIPT},

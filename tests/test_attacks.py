@@ -14,6 +14,7 @@ from torch import nn
 import aliascope as al
 from aliascope.evaluation.loop import Options, evaluate
 from aliascope.protocols.attacks import PUBLISHED_EPS, PUBLISHED_STEPS, Attack, vanishing_gradients
+from aliascope.runs.conditions import CLEAN, Condition
 from aliascope.tasks.images import open_data
 from aliascope.tasks.models import load_model
 
@@ -118,22 +119,23 @@ def run(folder, **options):
 
 def test_every_image_is_measured_at_every_epsilon(here):
     measurement = run("run")
-    assert measurement.epsilons == list(EPS) and measurement.eps == 0
+    assert [each.get("eps") for each in measurement.conditions] == list(EPS)
+    assert measurement.condition == Condition.of("pgd", eps=0.0)
     for eps in EPS:
-        at = measurement.at(eps)
+        at = measurement.at(f"pgd eps={eps:g}")
         assert list(at.samples["sample"]) == list(range(12)) and len(at.counts) == 24
 
 
 def test_at_epsilon_zero_an_attacked_run_is_the_clean_one(here):
     clean = run("clean", attack=None, eps=PUBLISHED_EPS, attack_steps=PUBLISHED_STEPS)
     attacked = run("attacked")
-    assert clean.epsilons == [] and clean.eps is None
+    assert clean.conditions == [CLEAN] and clean.condition == CLEAN
     assert attacked.counts.equals(clean.counts) and attacked.samples.equals(clean.samples)
 
 
 def test_accuracy_falls_with_epsilon(here):
     measurement = run("run", attack_steps=20)
-    top1 = [measurement.at(eps).accuracy().loc["top1", "correct"] for eps in EPS]
+    top1 = [measurement.at(f"eps={eps:g}").accuracy().loc["top1", "correct"] for eps in EPS]
     assert top1[2] < top1[0]
 
 
@@ -151,7 +153,7 @@ def test_the_attack_sees_the_model_as_it_is(here, monkeypatch):
 
 
 def tables(measurement):
-    each = [measurement.at(eps) for eps in measurement.epsilons]
+    each = [measurement.at(condition) for condition in measurement.conditions]
     return [table for at in each for table in (at.samples, at.counts, at.sites)]
 
 
@@ -171,14 +173,14 @@ def test_an_attacked_run_killed_in_the_middle_resumes_to_the_same_tables(here):
     resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr
     undisturbed = subprocess.run([*command[:-1], "other"], capture_output=True, text=True)
-    assert undisturbed.returncode == 0 and "at eps 0" in undisturbed.stdout
+    assert undisturbed.returncode == 0 and "pgd eps=0:" in undisturbed.stdout
     both = zip(tables(al.load("run")), tables(al.load("other")), strict=True)
     assert all(a.equals(b) for a, b in both)
 
 
 def test_disturbed_images_are_kept_where_asked(here):
     measurement = run("run", save_adversarial=3)
-    kept = [part.array("adversarial", 0) for part in measurement.store.parts()]
+    kept = [part.array("pixels") for part in measurement.store.parts()]
     shapes = [array.shape for array in kept if array is not None]
     assert shapes == [(3, 3, 24, 24)] * 3
     clean, disturbed = torch.from_numpy(kept[0][...]), torch.from_numpy(kept[2][...])

@@ -390,4 +390,7 @@ def test_a_terminal_without_bars_gets_question_marks(here):
 def test_epsilons_may_be_written_with_spaces_or_commas(here, capsys, written):
     arguments = ["--attack", "fgsm", "--eps", *written, "-o", "run"]
     assert run("evaluate", *NET, "-d", "photos", *arguments) == 0
-    assert aliascope.load("run").epsilons == [0.0, 0.01]
+    assert [each.name for each in aliascope.load("run").conditions] == [
+        "fgsm eps=0",
+        "fgsm eps=0.01",
+    ]

@@ -133,7 +133,7 @@ def test_compiling_is_for_the_steps_of_an_attack_only(here, monkeypatch):
     assert calls == [12] * 3
     plain = evaluate(loaded, images, "other", options)
     assert compiled.counts.equals(plain.counts)
-    assert compiled.at(0.1).counts.equals(plain.at(0.1).counts)
+    assert compiled.at("eps=0.1").counts.equals(plain.at("eps=0.1").counts)
 
 
 def test_a_network_that_cannot_be_compiled_is_one_sentence():

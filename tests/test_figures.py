@@ -14,9 +14,9 @@ from aliascope import figures
 from aliascope.categories import COLUMNS
 from aliascope.commands import tables
 from aliascope.figures.layout import fitted, text_width
-from aliascope.figures.palette import PALETTES
-from aliascope.figures.pie import RING_ORDER
+from aliascope.palette import PALETTES, RING_ORDER
 from aliascope.runs.comparisons import comparison, over_epsilon
+from aliascope.runs.conditions import CLEAN, Condition
 from aliascope.runs.mean_spectrum import mean_spectrum
 from aliascope.runs.store import Store
 
@@ -119,7 +119,6 @@ def caption_of(figure):
 def described(path):
     """Describe a site as a part of a run does."""
     return {
-        "name": path,
         "path": path,
         "number": 1,
         "op": "conv",
@@ -143,7 +142,10 @@ def measurement_of(counts, names=("a",), store=None, number=0, eps=None, **colum
     table.insert(0, "site", np.tile(np.arange(s), n))
     table.insert(0, "sample", np.repeat(np.arange(n), s))
     samples = pd.DataFrame({"sample": range(n), **columns})
-    store.begin(number).commit(samples, table, [described(name) for name in names], eps=eps)
+    condition = CLEAN if eps is None else Condition.of("pgd", eps=eps)
+    store.begin(number).commit(
+        samples, table, [described(name) for name in names], condition=condition
+    )
     return al.Measurement(store)
 
 
@@ -550,5 +552,5 @@ def test_figures_are_drawn_in_the_palettes_colours(large, detailed, name):
 
 
 def test_a_caption_says_at_which_epsilon(large):
-    assert "attacked with ε = 0.001" in caption_of(figures.sites(large.at(0.001)))
+    assert "attacked with ε = 0.001" in caption_of(figures.sites(large.at("eps=0.001")))
     assert "not attacked" in caption_of(figures.pie(large))

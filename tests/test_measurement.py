@@ -13,13 +13,14 @@ from torch import nn
 
 import aliascope as al
 from aliascope.categories import COLUMNS
+from aliascope.commands.main import main
+from aliascope.runs.conditions import CLEAN, Condition
 from aliascope.runs.store import Store
 from tests_shared import GOLDEN, GOLDEN_NAMES
 
 
 def site(path, number=1, **changes):
     described = {
-        "name": path,
         "path": path,
         "number": number,
         "op": "conv",
@@ -205,9 +206,12 @@ def test_a_damaged_run_json_is_refused_in_one_sentence(tmp_path):
         al.load(tmp_path)
 
 
-def test_a_run_of_a_newer_format_is_refused(tmp_path):
-    (tmp_path / "run.json").write_text(json.dumps({"format": 99}))
-    with pytest.raises(al.AliascopeError, match="format 99"):
+@pytest.mark.parametrize(
+    ("version", "remedy"), [(99, "install the version that wrote it"), (2, "measure .* again")]
+)
+def test_a_run_of_another_format_is_refused_with_what_to_do(tmp_path, version, remedy):
+    (tmp_path / "run.json").write_text(json.dumps({"format": version}))
+    with pytest.raises(al.AliascopeError, match=f"run format {version}.*{remedy}"):
         al.load(tmp_path)
 
 
@@ -221,6 +225,62 @@ def test_details_that_were_not_kept_are_named():
         measured.category_map("conv9", 0)
     with pytest.raises(al.AliascopeError, match="no sample 7"):
         measured.category_map("(root)", 7)
+
+
+# -- conditions ----------------------------------------------------------------------------------
+
+
+PGD = [Condition.of("pgd", eps=eps) for eps in (0.1, 0.001)]
+
+
+def under(*conditions, **run):
+    """Measure a part under each of the conditions, in this order."""
+    store = Store.temporary()
+    store.write_run(run)
+    for number, condition in enumerate(conditions):
+        table = pd.DataFrame({"sample": [0], "site": [0], **dict.fromkeys(COLUMNS, number + 1)})
+        samples = pd.DataFrame({"sample": [0]})
+        store.begin(number).commit(samples, table, [site("a")], condition=condition)
+    return al.Measurement(store)
+
+
+def test_the_clean_condition_goes_first_unless_the_run_has_an_order_of_its_own():
+    assert under(*PGD, CLEAN).conditions == [CLEAN, *PGD]
+    known = [condition.described() for condition in reversed(PGD)]
+    assert under(*PGD, conditions=known).conditions == PGD[::-1]
+    assert under(*PGD, CLEAN, conditions=known).condition == CLEAN
+    assert under(*PGD).condition == PGD[0]
+
+
+def test_a_condition_is_found_by_itself_its_name_or_the_end_of_its_name():
+    measurement = under(CLEAN, *PGD)
+    for wanted in (PGD[1], "pgd eps=0.001", "eps=0.001"):
+        assert measurement.at(wanted).counts["tangled"].tolist() == [3]
+
+
+@pytest.mark.parametrize("wanted", ["eps=0.2", "0.001", "eps=0.1", "", Condition("low")])
+def test_a_condition_that_is_not_there_or_not_the_only_one_is_refused(wanted):
+    measurement = under(CLEAN, *PGD, Condition.of("fgsm", eps=0.1))
+    with pytest.raises(al.AliascopeError, match=r"the run's conditions are 'clean', 'pgd eps=0.1'"):
+        measurement.at(wanted)
+
+
+def test_a_condition_is_read_back_as_it_was():
+    shift = Condition.of("shift", by=(3, -2), worst=1 / 3, edge="mirror")
+    assert shift.name == "shift by=3,-2 worst=0.3333333333333333 edge=mirror"
+    assert Condition.read(json.loads(json.dumps(shift.described()))) == shift
+
+
+def test_values_other_than_counts_are_kept_beside_them_or_alone():
+    table = pd.DataFrame({"sample": [0, 1], "site": [0, 0], "energy": [0.25, np.nan]})
+    store = Store.temporary()
+    store.write_run({})
+    store.begin(0).commit(pd.DataFrame({"sample": [0, 1]}), table, [site("a")])
+    measurement = al.Measurement(store)
+    pd.testing.assert_frame_equal(measurement.values, table)
+    assert measurement.samples_at("a") == [0, 1]
+    with pytest.raises(al.AliascopeError, match=r"Categories were not measured .*energy"):
+        measurement.fractions()
 
 
 # -- the store -----------------------------------------------------------------------------------
@@ -307,7 +367,7 @@ def signed(**content):
 
 
 def cut_short(run):
-    path = run / "parts/000001/counts.parquet"
+    path = run / "parts/000001/values.parquet"
     path.write_bytes(path.read_bytes()[:-7])
 
 
@@ -325,9 +385,8 @@ def written(text, name="parts/000001/part.json"):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda run: (run / "parts/000001/counts.parquet").unlink(),
+        lambda run: (run / "parts/000001/values.parquet").unlink(),
         lambda run: (run / "parts/000001/part.json").unlink(),
-        lambda run: (run / "parts/000005").mkdir(),
         written("PAR1 no more", "parts/000001/samples.parquet"),
         written('{"sites": ['),
         written("[1]"),
@@ -339,21 +398,90 @@ def written(text, name="parts/000001/part.json"):
         signed(unreadable=[[1, 2]]),
         signed(sites=[]),
         signed(files={}),
-        signed(files={"counts.parquet": "x"}),
-        changed("counts", lambda table: table.drop(columns="tangled")),
-        changed("counts", lambda table: table.assign(tangled=-1)),
-        changed("counts", lambda table: table.assign(tangled=0.5)),
-        changed("counts", lambda table: table.assign(**dict.fromkeys(COLUMNS, 0))),
+        signed(files={"values.parquet": "x"}),
+        changed("values", lambda table: table.drop(columns="tangled")),
+        changed("values", lambda table: table.assign(tangled=-1)),
+        changed("values", lambda table: table.assign(tangled=0.5)),
+        changed("values", lambda table: table.assign(**dict.fromkeys(COLUMNS, 0))),
         changed("samples", lambda table: table.rename(columns={"sample": "number"})),
     ],
 )
-def test_a_damaged_part_is_named_and_can_be_removed(saved, damage):
+def test_a_damaged_part_is_named_with_what_to_do(saved, damage):
     damage(saved)
-    with pytest.raises(al.AliascopeError, match=r"missing or damaged.*remove the folder") as caught:
+    with pytest.raises(al.AliascopeError, match=r"000001/.* missing or damaged.*--resume") as told:
         al.load(saved)
-    assert "\n" not in str(caught.value)
-    shutil.rmtree(str(caught.value).split("remove the folder ")[1].rstrip("."))
-    assert len(al.load(saved).samples) in (1, 2)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        changed("values", lambda table: table.assign(energy="much")),
+        changed("values", lambda table: table.assign(energy=np.inf)),
+        changed("values", lambda table: table.assign(energy=True)),
+        changed("values", lambda table: table.drop(columns="site")),
+        signed(sites=[{k: v for k, v in site("a").items() if k != "grid"}]),
+        signed(sites=[site("a", supported="no")]),
+        signed(condition="clean"),
+        signed(condition={"name": "", "settings": {}}),
+        signed(condition={"name": "pgd", "settings": {"eps": "small"}}),
+    ],
+)
+def test_what_no_measure_can_have_written_is_refused(saved, damage):
+    damage(saved)
+    with pytest.raises(al.AliascopeError, match=r"000001/.* missing or damaged"):
+        al.load(saved)
+
+
+def test_a_part_that_a_finished_run_has_lost_is_named(saved):
+    shutil.rmtree(saved / "parts" / "000000")
+    with pytest.raises(al.AliascopeError, match=r"of 2 parts and has lost 1 \(000000\).*--resume"):
+        al.load(saved)
+
+
+def test_a_part_too_many_is_named(saved):
+    (saved / "parts" / "000005").mkdir()
+    with pytest.raises(al.AliascopeError, match=r"000005 is none of the 2 parts"):
+        al.load(saved)
+
+
+def test_parts_may_have_numbers_of_ones_own(tmp_path):
+    store = store_of([[[2, 1, 1, 4]]], [site("a")], number=7)
+    store_of([[[1, 1, 1, 5]]], [site("a")], 1, store, 3)
+    al.Measurement(store).save(tmp_path / "run")
+    assert len(al.load(tmp_path / "run").samples) == 2
+    shutil.rmtree(tmp_path / "run" / "parts" / "000003")
+    with pytest.raises(al.AliascopeError, match=r"lost 1 \(000003\)"):
+        al.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"options": {"threshold_db": "twenty"}},
+        {"options": {"threshold_db": float("nan")}},
+        {"options": {"eps": ["small"]}},
+        {"options": {"attack": 3}},
+        {"criterion": {"reference": 1}},
+        {"criterion": [1]},
+        {"model": "resnet"},
+        {"model": {"name": ["resnet"]}},
+        {"model": {"preprocessing": {"crop": "small"}}},
+        {"data": {"name": 7}},
+        {"status": 1},
+        {"versions": "new"},
+        {"parts": "two"},
+        {"conditions": ["clean"]},
+    ],
+)
+def test_a_description_with_a_wrong_kind_of_value_is_one_sentence(saved, content, capsys):
+    run = json.loads((saved / "run.json").read_text())
+    (saved / "run.json").write_text(json.dumps({**run, **content}))
+    for command in (["show"], ["report"], ["plot", "pie"]):
+        with pytest.raises(SystemExit) as stop:
+            main([*command, str(saved)])
+        told = capsys.readouterr().err
+        assert stop.value.code == 2 and told.count("\n") == 1 and "run.json has" in told
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"format": 1, "options": []}', "[" * 100_000])

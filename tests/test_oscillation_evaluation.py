@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -116,23 +114,19 @@ def test_they_can_be_attacked(tmp_path):
     run = tmp_path / "run"
     assert command("evaluate", "-m", "oscillations", *words, "--eps", "0,0.05", "-o", run) == 0
     measurement = al.load(run)
-    accuracy = [measurement.at(eps).accuracy().loc["top1", "accuracy"] for eps in (0, 0.05)]
+    accuracy = [
+        measurement.at(f"eps={eps}").accuracy().loc["top1", "accuracy"] for eps in (0, 0.05)
+    ]
     assert accuracy[1] < accuracy[0]
 
 
-def test_the_page_shows_the_image_made_again(tmp_path, trained):
+def test_the_page_shows_the_pixels_that_the_run_kept(tmp_path, trained):
     run = tmp_path / "run"
     words = ("--data", "oscillations", "--max-samples", 2, "--detail", "folds", "-o", run)
     assert command("evaluate", "-m", f"oscillations:{trained}", *words) == 0
+    assert al.load(run).pixels(1).shape == (1, 64, 64)
     assert command("report", run, "-o", tmp_path / "page.html") == 0
-    assert "made again, as the network saw it" in (tmp_path / "page.html").read_text()
-    # A run.json changed by hand makes no picture, and no failure.
-    content = json.loads((run / "run.json").read_text())
-    for size in (10**9, "x", -1, None):
-        content["data"]["size"] = size
-        (run / "run.json").write_text(json.dumps(content))
-        assert command("report", run, "-o", tmp_path / "page.html") == 0
-        assert "made again" not in (tmp_path / "page.html").read_text()
+    assert "as the network saw it" in (tmp_path / "page.html").read_text()
 
 
 def test_weights_of_a_training_under_way_are_named_by_their_file(tmp_path):

@@ -81,12 +81,12 @@ def test_numbers_keep_their_first_digits_in_the_file(runs, tmp_path):
 def test_an_attacked_run_has_a_point_for_each_epsilon(runs):
     measurement = al.load(runs["attacked"])
     points = numbers.attack(measurement, "exact")
-    assert [point["eps"] for point in points] == measurement.epsilons
+    assert [point["condition"] for point in points] == [e.name for e in measurement.conditions]
     for point in points:
-        at = measurement.at(point["eps"])
+        at = measurement.at(point["condition"])
         fractions = at.fractions(by="sample")
         harmed = fractions["aliased"] + fractions["tangled"]
-        assert point["harmed"]["median"] == pytest.approx(harmed.median())
+        assert point["harmed"]["aliasing"] == pytest.approx(harmed.median())
         assert point["harmed"]["low"] == pytest.approx(harmed.quantile(0.01))
         assert point["accuracy"]["top1"]["correct"] == at.samples["top1"].sum()
         assert point["sites"] == numbers.sites(at, "exact")
@@ -232,17 +232,6 @@ def test_a_tone_is_the_brightest_pixel_of_its_spectrum():
     assert not np.asarray(decoded(pictures.spectrum_picture(np.zeros((4, 4))))).any()
 
 
-def test_pictures_are_prepared_as_the_network_saw_them():
-    from aliascope.models.preprocessing import Preprocessing
-
-    noise = np.random.default_rng(0).integers(0, 255, (50, 71, 3), dtype=np.uint8)
-    for kind in ("bilinear", "bicubic", "nearest"):
-        recipe = Preprocessing(31, 24, kind, (0.5,) * 3, (0.5,) * 3)
-        expected = (255 * recipe.transform(Image.fromarray(noise))).permute(1, 2, 0).numpy()
-        ours = np.asarray(pictures.as_prepared(Image.fromarray(noise), vars(recipe)))
-        assert np.abs(ours - expected).max() < 0.01
-
-
 # -- the explorer --------------------------------------------------------------------------------
 
 
@@ -269,40 +258,22 @@ def test_channels_are_spread_over_the_range_of_tangled_fractions():
     assert [channel for channel, _ in explorer.chosen_channels(tangled[:1])] == [0]
 
 
-def test_the_images_are_found_by_the_name_of_the_data_or_left_out_with_a_word(runs, monkeypatch):
-    block = shown(al.load(runs["folds"]))
-    assert all(decoded(sample["image"]["url"]).size == (24, 24) for sample in block["samples"])
-    store = Store(runs["folds"])
-    content = store.read_run()
-    moved = {**content, "data": {**content["data"], "name": "/nowhere"}}
-    monkeypatch.setattr(Store, "read_run", lambda self: moved)
-    block = shown(al.load(runs["folds"]))
-    assert all(sample["image"] is None for sample in block["samples"])
-    assert "None of the images was found" in block["notes"][-1]
-
-
-def test_no_file_outside_the_data_is_read(tmp_path):
-    (tmp_path / "data").mkdir()
-    Image.new("RGB", (4, 4)).save(tmp_path / "secret.png")
-    Image.new("RGB", (4, 4)).save(tmp_path / "data" / "in.png")
-    measurement = al.measure(nn.AvgPool2d(2), [torch.rand(1, 3, 8, 8)])
-    measurement.run["data"] = {"name": str(tmp_path / "data")}
-    assert explorer._file(measurement, "in.png") == tmp_path / "data" / "in.png"
-    for name in ("../secret.png", str(tmp_path / "secret.png"), "gone.png", "a\0b", None, 3):
-        assert explorer._file(measurement, name) is None
-    measurement.run["data"] = {"name": "samples"}
-    assert explorer._file(measurement, "imagenet_00_243.jpg").is_file()
-
-
-def test_the_disturbed_pixels_are_shown_where_the_run_kept_them(runs):
+def test_the_images_are_those_that_the_network_saw(runs):
     measurement = al.load(runs["attacked"])
-    assert measurement.adversarial(1).shape == (3, 24, 24)
-    assert measurement.adversarial(2) is None
-    moved = np.abs(measurement.at(0.3).adversarial(0) - measurement.adversarial(0)).max()
+    moved = np.abs(measurement.at("eps=0.3").pixels(0) - measurement.pixels(0)).max()
     assert 0.1 < moved <= 0.3 + 1e-6
-    first, _, third = shown(measurement, max_samples=3)["samples"]
-    assert first["image"]["caption"] == "as the network saw it"
-    assert third["image"]["caption"] == "resized and cropped as for the network"
+    first, *_ = shown(measurement, max_samples=3)["samples"]
+    assert first["image"]["caption"] == "as the network saw it at ε = 0"
+    assert decoded(first["image"]["url"]).size == (24, 24)
+    clean = shown(al.load(runs["folds"]))["samples"]
+    assert [sample["image"]["caption"] for sample in clean] == ["as the network saw it"] * 12
+
+
+def test_of_images_that_were_not_kept_the_page_says_so():
+    measurement = al.measure(nn.AvgPool2d(2), [torch.rand(2, 3, 16, 16)], detail="folds")
+    block = shown(measurement)
+    assert [sample["image"] for sample in block["samples"]] == [None, None]
+    assert "did not keep the pixels of any image" in block["notes"][-1]
 
 
 def test_a_run_with_maps_only_says_so(runs):

@@ -36,11 +36,11 @@ def status(folder):
     return json.loads(Path(folder, "run.json").read_text())["status"]
 
 
-def same(one, other, eps=None):
+def same(one, other):
     one, other = al.load(one), al.load(other)
-    assert one.epsilons == other.epsilons
-    for at in one.epsilons or [None]:
-        first, second = (each if at is None else each.at(at) for each in (one, other))
+    assert one.conditions == other.conditions
+    for condition in one.conditions:
+        first, second = (each.at(condition) for each in (one, other))
         assert first.samples.equals(second.samples) and first.counts.equals(second.counts)
     return len(one.samples)
 
@@ -104,7 +104,7 @@ def test_processes_of_torchrun_write_what_one_process_writes(here):
     under = [*TORCHRUN, *COMMAND[1:], *ATTACKED, "-o", "two"]
     two = subprocess.run(under, env=ONE_THREAD, capture_output=True, text=True)
     assert two.returncode == 0, two.stderr
-    assert two.stdout.count("at eps 0:") == 1  # one of them speaks
+    assert two.stdout.count("pgd eps=0:") == 1  # one of them speaks
     assert status("two") == "complete" and same("one", "two") == 12
     again = subprocess.run(under, env=ONE_THREAD, capture_output=True, text=True)
     assert again.returncode != 0 and again.stderr.count("holds a run already") == 1

@@ -30,12 +30,12 @@ def run(folder="run", model=None, batch_size=3, detail="site", **arguments):
 
 
 def cut_short(part):
-    path = part / "counts.parquet"
+    path = part / "values.parquet"
     path.write_bytes(path.read_bytes()[:-1])
 
 
 def altered(part):
-    path = part / "counts.parquet"
+    path = part / "values.parquet"
     path.write_bytes(path.read_bytes().replace(b"PAR1", b"PAR2"))
 
 
@@ -60,12 +60,12 @@ DAMAGES = [cut_short, altered, lost_chunk, altered_chunk, altered_description]
 def test_a_damaged_part_is_measured_again_on_resuming(here, damage):
     before = run(detail="pixel")
     counts, part = before.counts, Path("run/parts/000002")
-    untouched = Path("run/parts/000001/counts.parquet").stat().st_mtime_ns
+    untouched = Path("run/parts/000001/values.parquet").stat().st_mtime_ns
     damage(part)
     with pytest.warns(UserWarning, match=r"Part 2 of run is damaged .*measured again"):
         again = run(detail="pixel", resume=True)
     assert again.counts.equals(counts)
-    assert Path("run/parts/000001/counts.parquet").stat().st_mtime_ns == untouched
+    assert Path("run/parts/000001/values.parquet").stat().st_mtime_ns == untouched
     assert not Store("run").damaged_parts()
 
 
@@ -111,11 +111,11 @@ def test_an_absurd_or_alien_array_is_refused_before_it_is_read(here, change):
 
 
 def test_arrays_of_an_older_layout_are_held_to_the_same(tmp_path):
-    from aliascope.runs.part import _check_array
+    from aliascope.runs.arrays import open_array
 
     array = zarr.create_array(str(tmp_path / "a"), shape=(2, 3), dtype="i4", zarr_format=2)
     array[:] = np.ones((2, 3))
-    _check_array(tmp_path / "a")
+    open_array(tmp_path / "a")
     path = tmp_path / "a" / ".zarray"
     for change in (
         {"compressor": {"id": "pickle"}},
@@ -124,7 +124,7 @@ def test_arrays_of_an_older_layout_are_held_to_the_same(tmp_path):
     ):
         path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
         with pytest.raises(ValueError, match="its codecs"):
-            _check_array(tmp_path / "a")
+            open_array(tmp_path / "a")
 
 
 # -- images that cannot be read --------------------------------------------------------------------

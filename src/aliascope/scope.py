@@ -284,7 +284,7 @@ class _Recorder:
         wrote = self._parts
         try:
             yield
-            if self._parts == wrote:  # no sample could be read, or the model did not run
+            if self._parts == wrote and batch.given is not None:  # no sample, or no pass
                 self._take(self._begun(), self.named() or ())
         except BaseException:
             self.fails()

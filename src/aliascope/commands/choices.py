@@ -91,6 +91,34 @@ Accounting = Annotated[
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)]
 
 
+Palette = Annotated[
+    str, typer.Option(metavar="paper|colour-blind", help="Colours of the categories.")
+]
+
+
+Figure = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="PNG, SVG or PDF, by its ending.",
+        show_default="RUN/FIGURE.png",
+    ),
+]
+
+
+AtCondition = Annotated[
+    str | None,
+    typer.Option(
+        "--condition",
+        metavar="NAME",
+        help="Which of the run's conditions, such as 'pgd eps=0.001', or eps=0.001 for short.",
+        show_default="clean, or the first",
+    ),
+]
+
+
 def file_name(text: str) -> str:
     """Make a name fit for a folder: torchvision:resnet34 becomes torchvision-resnet34."""
     kept = "".join(c if c.isalnum() or c in "._-" else "-" for c in text.rstrip("/"))

@@ -232,6 +232,7 @@ def evaluate(
     from aliascope.evaluation.team import local_device, local_processes, team_of
     from aliascope.models.devices import automatic_device
     from aliascope.runs.fractions import check_accounting
+    from aliascope.spectrum import Criterion
     from aliascope.tasks.models import load_model
 
     check_accounting(accounting)
@@ -241,10 +242,7 @@ def evaluate(
         batch_size=batch_size,
         seed=seed,
         detail=detail,
-        threshold_db=threshold_db,
-        reference=reference,
-        grid=grid,
-        fold_scale=fold_scale,
+        criterion=Criterion(threshold_db, reference, grid, fold_scale),
         precision=precision,
         save_features=save_features,
         attack=attack,

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from aliascope.commands.choices import Accounting, AtCondition, Figure, Palette, Run
+from aliascope.commands.console import console_for_tables
+
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawing
 
     from aliascope.runs.measurement import Measurement
 
@@ -19,34 +21,6 @@ plot_app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help="PNG, SVG or PDF, by its ending.",
-        show_default="RUN/FIGURE.png",
-    ),
-]
-Accounting = Annotated[
-    str,
-    typer.Option(
-        metavar="exact|published",
-        help="exact: the categories partition the bins. published: as the authors' code counted "
-        "(see docs/definitions.md).",
-    ),
-]
-Palette = Annotated[
-    str, typer.Option(metavar="paper|colour-blind", help="Colours of the categories.")
-]
-Eps = Annotated[
-    float | None,
-    typer.Option(
-        metavar="EPS", help="Which epsilon of an attacked run.", show_default="the smallest"
-    ),
-]
 Site = Annotated[
     str,
     typer.Option(
@@ -72,20 +46,20 @@ def pixels(
             metavar="C", help="Channel, counted from 0.", show_default="the one most mixed"
         ),
     ] = None,
-    output: Output = None,
+    output: Figure = None,
     colour_bar: Annotated[
         bool, typer.Option("--colour-bar/--no-colour-bar", help="Name the colours in a bar below.")
     ] = True,
     accounting: Accounting = "exact",
     palette: Palette = "paper",
-    eps: Eps = None,
+    condition: AtCondition = None,
 ) -> None:
     """Draw the category of each bin of one image, site and channel (needs --detail pixel)."""
     from aliascope import figures
     from aliascope.categories import LABELS
     from aliascope.figures.pixels import channel_map, most_mixed, percentages
 
-    measurement = _load(run, eps)
+    measurement = _load(run, condition)
     name = measurement.site_named(site)
     number = _first(measurement, name) if sample is None else sample
     if channel is None:
@@ -101,7 +75,7 @@ def pixels(
     )
     category = channel_map(measurement, name, number, channel)
     default = f"pixels-{_file_name(name)}-{number}-{channel}"
-    written = figures.save(figure, output or _place(run, default, accounting, eps))
+    written = figures.save(figure, output or _place(run, default, accounting, condition))
     print(f"image {number}, site {name}, channel {channel}")
     for column, share in percentages(category, accounting).items():
         print(f"{LABELS[str(column)]:12}{100 * share:5.1f} %")
@@ -124,16 +98,16 @@ def colorbar(
 @plot_app.command()
 def pie(
     run: Run,
-    output: Output = None,
+    output: Figure = None,
     accounting: Accounting = "exact",
     palette: Palette = "paper",
-    eps: Eps = None,
+    condition: AtCondition = None,
 ) -> None:
     """Draw the nested ring: the mean over sites outside, each site inside."""
     from aliascope import figures
 
-    figure = figures.pie(_load(run, eps), accounting=accounting, colours=palette)
-    _save(figure, output or _place(run, "pie", accounting, eps))
+    figure = figures.pie(_load(run, condition), accounting=accounting, colours=palette)
+    _save(figure, output or _place(run, "pie", accounting, condition))
 
 
 @plot_app.command()
@@ -149,29 +123,32 @@ def boxes(
             show_default="mean over sites",
         ),
     ] = None,
-    output: Output = None,
+    output: Figure = None,
     accounting: Accounting = "exact",
     palette: Palette = "paper",
-    eps: Eps = None,
+    condition: AtCondition = None,
 ) -> None:
     """Compare correctly and incorrectly classified images; the table is written beside as CSV."""
     from aliascope import figures
-    from aliascope.runs.comparisons import comparison
+    from aliascope.commands.tables import comparison_table
+    from aliascope.runs.comparisons import GROUPS, comparison
 
-    measurement = _load(run, eps)
+    measurement = _load(run, condition)
     name = None if site is None else measurement.site_named(site)
     figure = figures.boxes(measurement, site=name, accounting=accounting, colours=palette)
     table = comparison(measurement, site=name, accounting=accounting)
     default = "boxes" if name is None else f"boxes-{_file_name(name)}"
-    written = figures.save(figure, output or _place(run, default, accounting, eps))
+    written = figures.save(figure, output or _place(run, default, accounting, condition))
     beside = figures.save_table(table, written.with_suffix(".csv"))
-    _print_comparison(table)
+    counted = (f"{table[f'n_{group}'].iloc[0]:.0f} {group}" for group in GROUPS)
+    print(", ".join(counted))
+    console_for_tables().print(comparison_table(table))
     print(written, beside, sep="\n")
 
 
 @plot_app.command()
 def adversarial(
-    run: Run, output: Output = None, accounting: Accounting = "exact", palette: Palette = "paper"
+    run: Run, output: Figure = None, accounting: Accounting = "exact", palette: Palette = "paper"
 ) -> None:
     """Draw accuracy and aliasing over the epsilons of an attacked run."""
     from aliascope import figures
@@ -183,52 +160,52 @@ def adversarial(
 @plot_app.command()
 def sites(
     run: Run,
-    output: Output = None,
+    output: Figure = None,
     accounting: Accounting = "exact",
     palette: Palette = "paper",
-    eps: Eps = None,
+    condition: AtCondition = None,
 ) -> None:
     """Draw a stacked bar for each site, and for their mean."""
     from aliascope import figures
 
-    figure = figures.sites(_load(run, eps), accounting=accounting, colours=palette)
-    _save(figure, output or _place(run, "sites", accounting, eps))
+    figure = figures.sites(_load(run, condition), accounting=accounting, colours=palette)
+    _save(figure, output or _place(run, "sites", accounting, condition))
 
 
 @plot_app.command()
 def channels(
     run: Run,
     site: Site,
-    output: Output = None,
+    output: Figure = None,
     accounting: Accounting = "exact",
     palette: Palette = "paper",
-    eps: Eps = None,
+    condition: AtCondition = None,
 ) -> None:
     """Draw a stacked bar for each channel of a site (needs --detail channel)."""
     from aliascope import figures
 
-    measurement = _load(run, eps)
+    measurement = _load(run, condition)
     name = measurement.site_named(site)
     figure = figures.channels(measurement, name, accounting=accounting, colours=palette)
-    _save(figure, output or _place(run, f"channels-{_file_name(name)}", accounting, eps))
+    _save(figure, output or _place(run, f"channels-{_file_name(name)}", accounting, condition))
 
 
 @plot_app.command()
-def spectrum(run: Run, site: Site, output: Output = None, eps: Eps = None) -> None:
+def spectrum(run: Run, site: Site, output: Figure = None, condition: AtCondition = None) -> None:
     """Draw the mean dense spectrum of a site, with the new Nyquist box (needs --detail folds)."""
     from aliascope import figures
 
-    measurement = _load(run, eps)
+    measurement = _load(run, condition)
     name = measurement.site_named(site)
     figure = figures.spectrum(measurement, name)
-    _save(figure, output or _place(run, f"spectrum-{_file_name(name)}", eps=eps))
+    _save(figure, output or _place(run, f"spectrum-{_file_name(name)}", condition=condition))
 
 
-def _load(run: Path, eps: float | None = None) -> Measurement:
+def _load(run: Path, condition: str | None = None) -> Measurement:
     from aliascope.runs.measurement import load
 
     measurement = load(run)
-    return measurement if eps is None else measurement.at(eps)
+    return measurement if condition is None else measurement.at(condition)
 
 
 def _first(measurement: Measurement, site: str) -> int:
@@ -236,11 +213,11 @@ def _first(measurement: Measurement, site: str) -> int:
     return next(iter(measurement.samples_at(site)), 0)
 
 
-def _place(run: Path, figure: str, accounting: str = "exact", eps: float | None = None) -> Path:
+def _place(run: Path, figure: str, accounting: str = "exact", condition: str | None = None) -> Path:
     """Name a figure's file in its run's folder, so that each choice of options has its own."""
     chosen = [figure]
-    if eps is not None:
-        chosen.append(f"eps{eps:g}")
+    if condition is not None:
+        chosen.append(_file_name(condition))
     if accounting != "exact":
         chosen.append(accounting)
     return run / f"{'-'.join(chosen)}.png"
@@ -251,20 +228,7 @@ def _file_name(site: str) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "_" for c in site).strip("._") or "root"
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Drawing, path: Path) -> None:
     from aliascope import figures
 
     print(figures.save(figure, path))
-
-
-def _print_comparison(table: pd.DataFrame) -> None:
-    from aliascope.categories import LABELS
-
-    first = table.iloc[0]
-    print(f"{first['n_correct']:.0f} correct, {first['n_incorrect']:.0f} incorrect")
-    print(f"{'':12}{'median correct':>16}{'incorrect':>12}{'p':>10}{'rank-biserial':>15}")
-    for name, row in table.iterrows():
-        print(
-            f"{LABELS[str(name)]:12}{100 * row['median_correct']:14.2f} %"
-            f"{100 * row['median_incorrect']:10.2f} %{row['p']:10.3g}{row['rank_biserial']:15.2f}"
-        )

@@ -7,28 +7,19 @@ from typing import Annotated
 
 import typer
 
+from aliascope.commands.choices import Accounting, Palette, Run
+
 
 def report(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)
-    ],
+    run: Run,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output", "-o", metavar="FILE", help="HTML file.", show_default="RUN/report.html"
         ),
     ] = None,
-    accounting: Annotated[
-        str,
-        typer.Option(
-            metavar="exact|published",
-            help="exact: the categories partition the bins. published: as the authors' code "
-            "counted (see docs/definitions.md).",
-        ),
-    ] = "exact",
-    palette: Annotated[
-        str, typer.Option(metavar="paper|colour-blind", help="Colours of the categories.")
-    ] = "paper",
+    accounting: Accounting = "exact",
+    palette: Palette = "paper",
     max_samples: Annotated[
         int, typer.Option(metavar="N", help="Images in the explorer at most.")
     ] = 20,

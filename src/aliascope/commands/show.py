@@ -20,15 +20,15 @@ def show(run: Run, accounting: Accounting = "exact") -> None:
 
 def show_measurement(measurement: Measurement, folder: Path, accounting: str) -> None:
     """Print accuracy, table, what was not measured, and the settings."""
-    from aliascope.commands.tables import accuracy_lines, epsilons_table, fractions_table
+    from aliascope.commands.tables import accuracy_lines, conditions_table, fractions_table
 
     console = console_for_tables()
     console.print()
     for line in accuracy_lines(measurement):
         console.print(line, highlight=False)
-    if len(measurement.epsilons) > 1:
-        console.print(epsilons_table(measurement, accounting=accounting))
-        console.print(f"at eps {measurement.eps:g}:", highlight=False)
+    if len(measurement.conditions) > 1:
+        console.print(conditions_table(measurement, accounting=accounting))
+        console.print(printable(f"{measurement.condition.name}:"), highlight=False, markup=False)
     if len(measurement.counts):
         wide = console.width >= WIDE
         console.print(fractions_table(measurement, accounting=accounting, wide=wide))
@@ -50,11 +50,14 @@ def show_measurement(measurement: Measurement, folder: Path, accounting: str) ->
             "This run is not finished; unless others are at work on it, go on with --resume.",
             style="yellow",
         )
-    n = len(measurement.samples)
-    options = measurement.run.get("options") or measurement.run.get("criterion", {})
+    criterion = measurement.criterion
+    level = (
+        ""
+        if criterion is None
+        else (f", threshold {criterion.threshold_db:g} dB below the {criterion.reference}")
+    )
     console.print(
-        f"{n} images, {accounting} accounting, threshold {options.get('threshold_db')} dB below "
-        f"the {options.get('reference')}; run in {folder}",
+        f"{len(measurement.samples)} images, {accounting} accounting{level}; run in {folder}",
         style="dim",
         highlight=False,
         markup=False,

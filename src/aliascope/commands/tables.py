@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aliascope.categories import COLUMNS, LABELS
+from aliascope.commands.console import printable
 from aliascope.runs.measurement import Measurement
 
 BAR_WIDTH = 6
@@ -171,13 +172,13 @@ def accuracy_lines(measurement: Measurement) -> list[str]:
     return lines
 
 
-def epsilons_table(measurement: Measurement, *, accounting: str = "exact") -> Table:
-    """Tabulate accuracy and the model's fractions over the epsilons of an attacked run.
+def conditions_table(measurement: Measurement, *, accounting: str = "exact") -> Table:
+    """Tabulate accuracy and the model's fractions under each condition of a run.
 
     Parameters
     ----------
     measurement : Measurement
-        Of a run with epsilons.
+        Of a run with several conditions.
     accounting : {"exact", "published"}
         See :meth:`Measurement.fractions`.
 
@@ -186,17 +187,40 @@ def epsilons_table(measurement: Measurement, *, accounting: str = "exact") -> Ta
     rich.table.Table
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    columns = ["images", "top-1 %", "top-5 %", *(f"{LABELS[column]} %" for column in COLUMNS)]
-    for column in ("eps", *columns):
+    table.add_column("condition", no_wrap=True)
+    for column in ("images", "top-1 %", "top-5 %", *(f"{LABELS[name]} %" for name in COLUMNS)):
         table.add_column(column, no_wrap=True, justify="right")
-    for eps in measurement.epsilons:
-        at = measurement.at(eps)
+    for condition in measurement.conditions:
+        at = measurement.at(condition)
         accuracy = at.accuracy()["accuracy"]
         fractions = at.fractions(by="overall", accounting=accounting).iloc[0]
         numbers = [accuracy.get("top1"), accuracy.get("top5"), *fractions[COLUMNS]]
         cells = ["" if number is None else f"{100 * number:.1f}" for number in numbers]
-        table.add_row(f"{eps:g}", str(len(at.samples)), *cells)
+        table.add_row(Text(printable(condition.name)), str(len(at.samples)), *cells)
     return table
+
+
+def comparison_table(table: pd.DataFrame) -> Table:
+    """Show how correctly and incorrectly classified images compare.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of :func:`aliascope.runs.comparisons.comparison`.
+
+    Returns
+    -------
+    rich.table.Table
+    """
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("category")
+    for column in ("median correct %", "median incorrect %", "p", "rank-biserial"):
+        shown.add_column(column, justify="right")
+    for name, row in table.iterrows():
+        medians = [f"{100 * row[f'median_{group}']:.2f}" for group in ("correct", "incorrect")]
+        effect = [f"{row['p']:.3g}", f"{row['rank_biserial']:.2f}"]
+        shown.add_row(LABELS[str(name)], *medians, *effect)
+    return shown
 
 
 def times(numbers: Any) -> str:

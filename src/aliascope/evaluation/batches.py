@@ -16,6 +16,7 @@ from aliascope.evaluation.probe import no_sites, on_device, refusing_images
 from aliascope.models.execution import compiled, compiling, products_in, settle_layout
 from aliascope.models.predictions import Features, catching_features, record_predictions
 from aliascope.protocols.attacks import vanishing_gradients
+from aliascope.runs.conditions import Condition
 from aliascope.runs.store import Store
 from aliascope.seam.opening import evaluating
 from aliascope.tasks.models import LoadedModel
@@ -57,17 +58,18 @@ class BatchRunner:
     def __exit__(self, *_: object) -> None:
         self._exit.close()
 
-    def run(self, batch: ImageBatch, number: int, eps: float | None) -> None:
-        """Measure one batch at one epsilon."""
+    def run(self, batch: ImageBatch, number: int, condition: Condition) -> None:
+        """Measure one batch under one condition, as the part of that number."""
         samples = pd.DataFrame({"sample": batch.indices.numpy(), "name": batch.names})
         if (batch.labels >= 0).any():
             samples["label"] = batch.labels.numpy()
         images = self._images_of(batch)
+        eps = condition.get("eps")
         if len(samples) and eps is not None:
             images = self._disturbed(images, batch.labels.to(self.device), eps, number)
         while True:
             try:
-                self._measure(batch, images, samples.copy(), number, eps)
+                self._measure(batch, images, samples.copy(), number, condition)
                 return
             except OutOfMemoryError:
                 left = self.scope.halve_workspace(self.device.type)
@@ -90,7 +92,7 @@ class BatchRunner:
         images: Tensor,
         samples: pd.DataFrame,
         number: int,
-        eps: float | None,
+        condition: Condition,
     ) -> None:
         if not self.store.has_run():
             raise AliascopeError(
@@ -100,7 +102,9 @@ class BatchRunner:
         with (
             products_in(self.options.precision, self.device),
             self.scope,
-            self.scope.batch(samples, number=number, unreadable=batch.bad, eps=eps) as part,
+            self.scope.batch(
+                samples, number=number, unreadable=batch.bad, condition=condition
+            ) as part,
         ):
             if len(samples) == 0:
                 return
@@ -111,9 +115,9 @@ class BatchRunner:
             record_predictions(part.samples, output)
             if self.features is not None and self.features.last is not None:
                 part.arrays["features"] = self.features.last.float().cpu().numpy()
-            kept = samples["sample"].to_numpy() < self.options.start + self.options.save_adversarial
-            if eps is not None and kept.any():
-                part.arrays["adversarial"] = images.float().cpu().numpy()[kept]
+            kept = samples["sample"].to_numpy() < self.options.start + self.options.pixels_kept
+            if kept.any():
+                part.arrays["pixels"] = images.float().cpu().numpy()[kept]
 
     def _images_of(self, batch: ImageBatch) -> Tensor:
         """Move a batch to the device, in the memory format that the model is fast in."""

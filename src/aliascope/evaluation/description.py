@@ -44,6 +44,7 @@ def description_of(
             **images.details,
         },
         "options": options.described(),
+        "conditions": [condition.described() for condition in options.conditions],
         "detail": options.detail,
         "device": device,
         "versions": _versions(),

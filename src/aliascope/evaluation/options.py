@@ -13,6 +13,7 @@ from aliascope.files import plain
 from aliascope.measures.categories import DETAILS
 from aliascope.models.execution import check_precision
 from aliascope.protocols.attacks import PUBLISHED_EPS, PUBLISHED_STEPS, Attack
+from aliascope.runs.conditions import CLEAN, Condition
 from aliascope.runs.store import Store
 from aliascope.scope import Scope
 from aliascope.spectrum import Criterion
@@ -20,6 +21,9 @@ from aliascope.tasks.models import check_seed
 
 LEAST = {"start": 0, "max_samples": 1, "batch_size": 1, "save_adversarial": 0}
 OF_ATTACK = ("eps", "attack_steps", "attack_step_size", "attack_arguments", "save_adversarial")
+
+PICTURED = 20
+"""Images whose pixels are kept beside maps of their bins, to be shown with them."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,8 @@ class Options:
         Seed of torch's random numbers.
     detail : {"site", "channel", "pixel", "folds"}
         What is kept of each image.
-    threshold_db, reference, grid, fold_scale
-        See :class:`aliascope.spectrum.Criterion`.
+    criterion : Criterion
+        When a fold counts.
     precision : {"float32", "bfloat16"}
         Of the network's products, measured and attacked; its signals are measured in float32.
     save_features : bool
@@ -71,10 +75,7 @@ class Options:
     batch_size: int = 16
     seed: int = 0
     detail: str = "site"
-    threshold_db: float = 20.0
-    reference: str = "max"
-    grid: str = "auto"
-    fold_scale: str = "unit"
+    criterion: Criterion = field(default_factory=Criterion)
     precision: str = "float32"
     save_features: bool = False
     attack: str | None = None
@@ -105,7 +106,6 @@ class Options:
         self.make_attack()
         if self.detail not in DETAILS:
             raise AliascopeError(f"detail is {self.detail!r}, but it must be one of {DETAILS}.")
-        Criterion(self.threshold_db, self.reference, self.grid, self.fold_scale)
 
     def make_attack(self) -> Attack | None:
         """Make the attack; None without one."""
@@ -114,13 +114,21 @@ class Options:
         return Attack(self.attack, self.attack_steps, self.attack_step_size, self.attack_arguments)
 
     @property
-    def conditions(self) -> tuple[float | None, ...]:
-        """Epsilons at which each batch is measured; (None,) without an attack."""
-        return (None,) if self.attack is None else self.eps
+    def conditions(self) -> tuple[Condition, ...]:
+        """Conditions under which each batch is measured, such as ``pgd eps=0.001``."""
+        if self.attack is None:
+            return (CLEAN,)
+        return tuple(Condition.of(self.attack, eps=eps) for eps in self.eps)
+
+    @property
+    def pixels_kept(self) -> int:
+        """Of how many images, from the first, the pixels are kept under each condition."""
+        return max(self.save_adversarial, PICTURED if self.detail in ("pixel", "folds") else 0)
 
     def described(self) -> dict[str, Any]:
         """Describe the options as run.json has them; those of an attack only where there is one."""
         options: dict[str, Any] = plain(asdict(self))
+        options |= options.pop("criterion")
         if self.attack is None:
             for name in OF_ATTACK:
                 del options[name]
@@ -138,10 +146,7 @@ class Options:
         return Scope(
             model,
             detail=self.detail,
-            threshold_db=self.threshold_db,
-            reference=self.reference,
-            grid=self.grid,
-            fold_scale=self.fold_scale,
+            **vars(self.criterion),
             store=store,
             engine=engine,
             workspace=workspace,

@@ -9,7 +9,7 @@ from typing import Any
 from aliascope.errors import AliascopeError
 from aliascope.evaluation.description import outcome_of
 from aliascope.runs.measurement import Measurement
-from aliascope.runs.store import Store
+from aliascope.runs.store import Store, numbered
 
 
 def is_empty(store: Store) -> bool:
@@ -24,6 +24,7 @@ def conclude(store: Store, measurement: Measurement, seconds: float | None) -> N
         return
     store.remove_drafts()
     content.update(outcome_of(measurement), status="complete")
+    content["parts"] = numbered(store.part_numbers())
     if seconds is not None:
         content["seconds"] = round(seconds, 1)
     store.write_run(content)
@@ -55,7 +56,12 @@ def _join(store: Store, content: dict[str, Any], resume: bool) -> None:
             f"{store.folder} holds a run already; pass --resume to go on with it, or another "
             "folder with -o."
         )
-    _check_same(store, Store.existing(store.folder).read_run(), content)
+    before = Store.existing(store.folder).read_run()
+    _check_same(store, before, content)
+    if store.lost_parts(before):
+        del before["parts"]  # it goes on, and is concluded again
+        before.pop("seconds", None)
+        store.write_run({**before, "status": "running"})
 
 
 def leave_nothing(store: Store, created: list[Path]) -> None:

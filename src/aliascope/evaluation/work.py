@@ -24,10 +24,10 @@ Progress = Callable[[int, int], None]
 
 
 class Work:
-    """The parts of a run: each batch, at each epsilon of an attack.
+    """The parts of a run: each batch, under each condition.
 
-    Part ``k * len(conditions) + i`` is batch k at the i-th epsilon, and batch k always holds the
-    same images, so that a run can be resumed or shared.
+    Part ``k * len(conditions) + i`` is batch k under the i-th condition, and batch k always holds
+    the same images, so that a run can be resumed or shared.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Work:
         return batch * len(self._conditions) + condition
 
     def _missing(self, store: Store) -> dict[int, list[int]]:
-        """Find, by batch, the conditions at which this process has to measure it."""
+        """Find, by batch, the conditions under which this process has to measure it."""
         numbers = {
             self._number(k, i): (k, i)
             for k in range(len(self._batches))

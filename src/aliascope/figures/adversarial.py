@@ -12,14 +12,15 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 from matplotlib.transforms import ScaledTranslation
 
 from aliascope.figures.layout import MEDIUM, THIN, add_axes, counted, figure_with_caption
-from aliascope.figures.palette import palette
+from aliascope.palette import palette
+from aliascope.runs.accuracy import ACCURACIES
 from aliascope.runs.comparisons import over_epsilon
 from aliascope.runs.measurement import Measurement
 
 ZERO = 0.8
 """Decades from epsilon 0 to the smallest positive one, across the break of the axis."""
 
-ACCURACIES: dict[str, dict[str, Any]] = {
+LOOKS: dict[str, dict[str, Any]] = {
     "top1": {"label": "top-1", "color": "black", "marker": "s"},
     "top5": {"label": "top-5", "color": "0.5", "marker": "o"},
 }
@@ -81,7 +82,7 @@ def adversarial(
     axes.plot(
         eps, 100 * table["aliasing"], color=red, lw=1.2, label="aliased + tangled", gid="aliasing"
     )
-    for name, look in ACCURACIES.items():
+    for name, look in LOOKS.items():
         if table[name].notna().any():
             beside = axes.transData + ScaledTranslation(
                 BESIDE[name] / 72, 0, figure.dpi_scale_trans

@@ -21,11 +21,8 @@ from aliascope.figures.layout import (
     shortened,
     text_width,
 )
-from aliascope.figures.palette import palette
+from aliascope.palette import STACK, palette
 from aliascope.runs.measurement import Measurement
-
-STACK = ("tangled", "aliased", "non_aliased", "no_pass")
-"""Left to right, or bottom to top: tangled first, so that it can be read off the axis."""
 
 ROW = 0.142
 """Inches from one site's bar to the next."""

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.cbook import boxplot_stats
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
-from scipy.special import logit
 
 from aliascope.categories import COLUMNS, LABELS
 from aliascope.figures.layout import (
@@ -26,9 +25,9 @@ from aliascope.figures.layout import (
     mixed_with_white,
     shortened,
 )
-from aliascope.figures.palette import palette
+from aliascope.palette import palette
+from aliascope.runs.arrays import Array
 from aliascope.runs.comparisons import GROUPS, comparison, per_image
-from aliascope.runs.fractions import Array
 from aliascope.runs.measurement import Measurement
 
 MARKS = {"correct": "✓", "incorrect": "✗"}
@@ -250,20 +249,27 @@ def _box(
         )
 
 
+def _logit(share: float) -> float:
+    """Give the logarithm of the odds."""
+    return math.log(share / (1 - share))
+
+
 def _scale(axes: Axes, low: float, high: float) -> None:
     """Make the axis a logit, with labels in percent that keep clear of each other."""
-    margin = max(0.06 * (logit(high) - logit(low)), 0.15)
-    bottom, top = (1 / (1 + math.exp(-end)) for end in (logit(low) - margin, logit(high) + margin))
+    margin = max(0.06 * (_logit(high) - _logit(low)), 0.15)
+    bottom, top = (
+        1 / (1 + math.exp(-end)) for end in (_logit(low) - margin, _logit(high) + margin)
+    )
     axes.set_yscale("logit")
     axes.set_ylim(bottom, top)
-    apart = 0.075 * (logit(top) - logit(bottom))
+    apart = 0.075 * (_logit(top) - _logit(bottom))
     chosen: list[float] = []
     few = [tick for tick in TICKS if bottom <= tick <= top]
     if len(few) < 3:
         few = [float(tick) for tick in MaxNLocator(5).tick_values(bottom, top)]
         few = [tick for tick in few if bottom <= tick <= top]
     for tick in few:
-        if all(abs(logit(tick) - logit(other)) >= apart for other in chosen):
+        if all(abs(_logit(tick) - _logit(other)) >= apart for other in chosen):
             chosen.append(tick)
     axes.yaxis.set_major_locator(FixedLocator(sorted(chosen)))
     axes.yaxis.set_minor_locator(NullLocator())

@@ -8,7 +8,7 @@ from matplotlib.patches import Rectangle
 
 from aliascope.categories import COLUMNS, LABELS
 from aliascope.figures.layout import COLUMN, MEDIUM, THIN, add_axes, ink_on
-from aliascope.figures.palette import palette
+from aliascope.palette import palette
 
 
 def colorbar(*, colours: str = "paper") -> Figure:

@@ -14,7 +14,8 @@ from matplotlib.patches import Patch
 from matplotlib.textpath import TextToPath
 
 from aliascope.categories import LABELS
-from aliascope.figures.palette import palette
+from aliascope.palette import palette
+from aliascope.runs.conditions import CLEAN
 from aliascope.runs.measurement import Measurement
 
 COLUMN = 3.4
@@ -128,9 +129,11 @@ def images(measurement: Measurement, accounting: str = "exact") -> str:
     '2 images, published accounting'
     """
     words = [counted(len(measurement.samples), "image")]
-    if measurement.eps is not None:
-        attacked = f"attacked with ε = {measurement.eps:g}" if measurement.eps else "not attacked"
-        words.append(attacked)
+    eps = measurement.condition.get("eps")
+    if eps is not None:
+        words.append(f"attacked with ε = {eps:g}" if eps else "not attacked")
+    elif measurement.condition != CLEAN:
+        words.append(measurement.condition.name)
     if accounting == "published":
         words.append("published accounting")
     return ", ".join(words)

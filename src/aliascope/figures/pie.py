@@ -25,11 +25,8 @@ from aliascope.figures.layout import (
     mixed_with_white,
     text_width,
 )
-from aliascope.figures.palette import palette
+from aliascope.palette import RING_ORDER, palette
 from aliascope.runs.measurement import Measurement
-
-RING_ORDER = ("non_aliased", "aliased", "tangled", "no_pass")
-"""Counter-clockwise from three o'clock, as published."""
 
 SMALLEST_LABELLED = 6.5
 """Degrees that a wedge of the inner ring needs for each digit of its site's number."""

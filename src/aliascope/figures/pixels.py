@@ -21,8 +21,10 @@ from aliascope.figures.layout import (
     figure_with_caption,
     shortened,
 )
-from aliascope.figures.palette import palette
-from aliascope.runs.fractions import Array, fractions_of
+from aliascope.palette import palette
+from aliascope.runs.arrays import Array
+from aliascope.runs.conditions import CLEAN
+from aliascope.runs.fractions import fractions_of
 from aliascope.runs.measurement import Measurement
 
 STRIP = 0.5
@@ -85,8 +87,8 @@ def pixels(
     width = min(1.0, 1.3 * columns / rows) * (COLUMN - 0.1)
     height = STRIP if category.ndim == 1 else width * rows / columns
     where = f"{shortened(site, LONGEST_NAME)}, image {sample}, channel {channel}"
-    if measurement.eps is not None:
-        where += f", ε = {measurement.eps:g}"
+    if measurement.condition != CLEAN:
+        where += f", {measurement.condition.label}"
     if accounting == "published":
         where += "; published accounting"
     below = 0.44 if colour_bar else 0.2

@@ -19,7 +19,8 @@ from aliascope.figures.layout import (
     figure_with_caption,
     shortened,
 )
-from aliascope.runs.fractions import Array
+from aliascope.runs.arrays import Array
+from aliascope.runs.conditions import CLEAN
 from aliascope.runs.mean_spectrum import MeanSpectrum, mean_spectrum
 from aliascope.runs.measurement import Measurement
 
@@ -70,8 +71,8 @@ def spectrum(measurement: Measurement, site: str) -> Figure:
         f"{shortened(site, LONGEST_NAME)}: mean power over {counted(mean.samples, 'image')} and "
         f"{counted(mean.channels, 'channel')}"
     )
-    if measurement.eps is not None:
-        caption += f", ε = {measurement.eps:g}"
+    if measurement.condition != CLEAN:
+        caption += f", {measurement.condition.label}"
     caption += (
         f". {100 * mean.outside():.1f} % of it lies beyond the new Nyquist frequency "
         f"({'box' if level.ndim > 1 else 'grey'}) and folds."

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pandas as pd
-from PIL.Image import Image
 
 from aliascope.categories import COLUMNS, Category
-from aliascope.figures.palette import palette
+from aliascope.palette import palette
 from aliascope.report import pictures
 from aliascope.report.numbers import Block
+from aliascope.report.words import under
+from aliascope.runs.arrays import Array
 from aliascope.runs.measurement import Measurement
 
 MOST_CHANNELS = 6
@@ -24,11 +21,6 @@ SPREAD = (0.5, 1.0, 0.0, 0.75, 0.25, 0.9)
 
 BUDGET = 14_000_000
 """Bytes of the page that pictures may take, so that all of it stays below 15 MB."""
-
-LARGEST_OSCILLATION = 1024
-"""Side in pixels of the largest oscillation that is made again."""
-
-Array = np.ndarray[Any, Any]
 
 
 def explorer(
@@ -71,7 +63,7 @@ def explorer(
     by_channel = measurement.fractions(by="channel")["tangled"]
     channels = {name: chosen_channels(by_channel.xs(name, level="site")) for name in shown["name"]}
     wanted = max(len(each) for each in channels.values())
-    images = [_image(measurement, row) for row in samples.to_dict("records")]
+    images = [_image(measurement, int(sample)) for sample in samples["sample"]]
     left = budget - sum(len(image["url"]) for image in images if image)
     drawn, spent = _draw(measurement, shown, samples, channels, colours)
     kept, whole = _within(spent, left)
@@ -268,76 +260,15 @@ def _sample_blocks(samples: pd.DataFrame, images: list[Block | None]) -> list[Bl
     return blocks
 
 
-def _image(measurement: Measurement, sample: dict[Any, Any]) -> Block | None:
-    """Draw the pixels that the run kept, or else the file they came from, or else nothing."""
-    kept = measurement.adversarial(int(sample["sample"]))
-    if kept is not None:
-        picture = pictures.pixels_picture(kept)
-        caption = "as the network saw it"
-    elif (made := _oscillation(measurement, int(sample["sample"]))) is not None:
-        picture, caption = made, "made again, as the network saw it"
-        if measurement.eps:
-            caption = "made again, before the attack"
-    else:
-        path = _file(measurement, sample.get("name"))
-        if path is None:
-            return None
-        recipe = (measurement.run.get("model") or {}).get("preprocessing") or {}
-        try:
-            picture = pictures.as_prepared(pictures.opened(path), recipe)
-        except Exception:  # Pillow's readers raise whatever a damaged file leads them to
-            return None
-        caption = "resized and cropped as for the network"
-        if measurement.eps:
-            caption += ", before the attack"
+def _image(measurement: Measurement, sample: int) -> Block | None:
+    """Draw the pixels that the run kept, or nothing."""
+    kept = measurement.pixels(sample)
+    if kept is None:
+        return None
+    picture = pictures.pixels_picture(kept)
     width, height = picture.size
+    caption = f"as the network saw it{under(measurement)}"
     return {"url": pictures.photograph(picture), "size": [width, height], "caption": caption}
-
-
-def _oscillation(measurement: Measurement, index: int) -> Image | None:
-    """Make an image of oscillations again, where the run measured such."""
-    data = measurement.run.get("data") or {}
-    if data.get("name") != "oscillations":
-        return None
-    import torch
-
-    from aliascope.oscillations.images import Oscillations
-
-    recipe = (measurement.run.get("model") or {}).get("preprocessing") or {}
-    try:
-        if not 0 < data["size"] <= LARGEST_OSCILLATION:
-            return None
-        images = Oscillations(
-            noise=data["noise"],
-            seed=data["seed"],
-            frequencies=data["frequencies"],
-            size=data["size"],
-        )
-        pixels = images.batch(torch.tensor([index]))[0][0]
-        pixels = pixels * recipe["std"][0] + recipe["mean"][0]
-    except (KeyError, TypeError, ValueError, IndexError, RuntimeError):  # of a run.json by hand
-        return None
-    return pictures.pixels_picture(pixels.numpy())
-
-
-def _file(measurement: Measurement, name: Any) -> Path | None:
-    """Find the image file of a sample, within the data that the run names and nowhere else."""
-    data = (measurement.run.get("data") or {}).get("name")
-    if not isinstance(name, str) or not isinstance(data, str):
-        return None
-    if data == "samples":
-        try:
-            entries = importlib.metadata.files("foolbox") or []
-        except importlib.metadata.PackageNotFoundError:
-            return None
-        found = [Path(str(entry.locate())) for entry in entries if entry.name == name]
-        return found[0] if found else None
-    try:
-        folder = Path(data).expanduser().resolve()
-        path = (folder / name).resolve()
-        return path if path.is_relative_to(folder) and path.is_file() else None
-    except (OSError, ValueError, RuntimeError):
-        return None
 
 
 def _notes(
@@ -362,8 +293,8 @@ def _notes(
         missing = [f"{wanted_channels} channels"] if up_to < wanted_channels else []
         missing += [f"{wanted_samples} images"] if shown < wanted_samples else []
         notes.append(f"To keep the page below 15 MB, fewer than {' and '.join(missing)} are shown.")
-    if measurement.eps is not None:
-        notes.append(f"They are those at ε = {measurement.eps:g}, the smallest of the run.")
+    if len(measurement.conditions) > 1:
+        notes.append(f"They are those{under(measurement)}.")
     if measurement.run.get("detail") == "pixel":
         notes.append(
             "This run kept maps but no folds, so there are no dense signals or spectra; "
@@ -371,12 +302,11 @@ def _notes(
         )
     if flat:
         notes.append(f"{flat} sites without two spatial axes are left out.")
-    missing_images = sum(image is None for image in images)
-    if missing_images:
-        which = "none of the images" if missing_images == shown else f"{missing_images} images"
-        verb = "was" if missing_images == shown else "were not"
+    lacking = sum(image is None for image in images)
+    if lacking:
+        of_which = "any image" if lacking == shown else f"{lacking} of the images"
         notes.append(
-            f"{which[0].upper()}{which[1:]} {verb} found where the run names "
-            "them, so only the signals made of them are shown."
+            f"The run did not keep the pixels of {of_which}, so only the signals made of them are "
+            "shown."
         )
     return notes

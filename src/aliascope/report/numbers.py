@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
 from aliascope.categories import COLUMNS, LABELS
-from aliascope.figures.palette import palette
-from aliascope.figures.pie import RING_ORDER
+from aliascope.palette import RING_ORDER, palette
+from aliascope.runs.comparisons import GROUPS, comparison, epsilons, harmed, per_image, quantiles
 from aliascope.runs.measurement import Measurement
 
 DRAWN_POINTS = 150
 """Images drawn as points beside a box; of more, the box alone is drawn."""
-
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-"""Whisker, quartile, median, quartile, whisker of a box."""
-
-BAND = (0.01, 0.99)
-"""Quantiles over images between which the published figure of attacks draws its band."""
 
 FEWEST_COMPARED = 3
 """Images that each side of a comparison needs before a test is worth its name."""
@@ -97,39 +88,19 @@ def groups(measurement: Measurement, accounting: str) -> Block | None:
     Returns
     -------
     dict or None
-        ``correct`` and ``incorrect``: n, and for each category ``quantiles`` (:data:`QUANTILES`)
-        and ``points`` (none where there are many); ``test``: for each category the two-sided
-        p-value of Mann and Whitney (1947) and the share of pairs in which the incorrect image has
-        the larger fraction, ties counting half. None unless there are images of both kinds.
+        ``correct`` and ``incorrect``: n, and for each category ``quantiles`` and ``points`` (none
+        where there are many); ``test``: for each category the two-sided p-value of Mann and Whitney
+        (1947) and the share of pairs in which the incorrect image has the larger fraction, ties
+        counting half. None unless there are images of both kinds.
     """
-    known = _labelled(measurement)
-    if known["top1"].nunique() < 2:
+    if measurement.accuracy().empty:
         return None
-    fractions = measurement.fractions(by="sample", accounting=accounting)
-    right = known.set_index("sample")["top1"].astype(bool)
-    fractions = fractions.loc[fractions.index.intersection(right.index)]
-    right = right.loc[fractions.index]
-    sides = {"correct": fractions[right], "incorrect": fractions[~right]}
-    return {
-        **{name: _distribution(side) for name, side in sides.items()},
-        "test": _test(sides["correct"], sides["incorrect"]),
-    }
-
-
-def why_no_groups(measurement: Measurement) -> str:
-    """Say why there is nothing to compare in :func:`groups`."""
-    known = _labelled(measurement)
-    if known.empty:
-        return "The images have no labels, so there are no correct and incorrect ones to compare."
-    if known["top1"].astype(bool).all():
-        return (
-            f"All {len(known)} labelled images were classified correctly, "
-            "so there are no incorrect ones to compare with."
-        )
-    return (
-        f"None of the {len(known)} labelled images was classified correctly, "
-        "so there are no correct ones to compare with."
-    )
+    fractions = per_image(measurement, None, accounting)
+    sides = {name: fractions[fractions["group"] == name] for name in GROUPS}
+    if any(side.empty for side in sides.values()):
+        return None
+    test = _test(comparison(measurement, accounting=accounting))
+    return {**{name: _distribution(side) for name, side in sides.items()}, "test": test}
 
 
 def attack(measurement: Measurement, accounting: str) -> list[Block]:
@@ -138,23 +109,21 @@ def attack(measurement: Measurement, accounting: str) -> list[Block]:
     Returns
     -------
     list of dict
-        eps, n, accuracy (of :func:`accuracy`), overall, sites (as their functions give them), and
-        ``harmed``: median, low and high (:data:`BAND`) over images of aliased + tangled.
+        condition (its name), eps, n, accuracy (of :func:`accuracy`), overall, sites (as their
+        functions give them), and ``harmed``: of :func:`aliascope.runs.comparisons.harmed`.
     """
-    return [_at_epsilon(measurement.at(eps), accounting) for eps in measurement.epsilons]
+    return [_at_epsilon(measurement.at(each), accounting) for each in epsilons(measurement)]
 
 
 def _at_epsilon(measurement: Measurement, accounting: str) -> Block:
-    fractions = measurement.fractions(by="sample", accounting=accounting)
-    harmed = (fractions["aliased"] + fractions["tangled"]).to_numpy()
-    low, median, high = np.quantile(harmed, (BAND[0], 0.5, BAND[1])).tolist()
     return {
-        "eps": measurement.eps,
+        "condition": measurement.condition.name,
+        "eps": measurement.condition.get("eps"),
         "n": len(measurement.samples),
         "accuracy": accuracy(measurement),
         "overall": overall(measurement, accounting),
         "sites": sites(measurement, accounting),
-        "harmed": {"low": low, "median": median, "high": high},
+        "harmed": harmed(measurement, accounting),
     }
 
 
@@ -182,20 +151,14 @@ def _with_interval(row: Any) -> Block:
     }
 
 
-def _labelled(measurement: Measurement) -> pd.DataFrame:
-    samples = measurement.samples
-    if "top1" not in samples:
-        return pd.DataFrame({"sample": [], "top1": []})
-    return samples.dropna(subset=["top1"])
-
-
 def _distribution(fractions: pd.DataFrame) -> Block:
     few = len(fractions) <= DRAWN_POINTS
+    levels = quantiles(fractions)
     return {
         "n": len(fractions),
         "categories": {
             key: {
-                "quantiles": np.quantile(fractions[key], QUANTILES).tolist(),
+                "quantiles": levels[key].tolist(),
                 "points": fractions[key].tolist() if few else [],
             }
             for key in COLUMNS
@@ -203,15 +166,11 @@ def _distribution(fractions: pd.DataFrame) -> Block:
     }
 
 
-def _test(correct: pd.DataFrame, incorrect: pd.DataFrame) -> Block | None:
-    if min(len(correct), len(incorrect)) < FEWEST_COMPARED:
+def _test(table: pd.DataFrame) -> Block | None:
+    right, wrong = (int(table[f"n_{group}"].iloc[0]) for group in GROUPS)
+    if min(right, wrong) < FEWEST_COMPARED:
         return None
-    result: Block = {}
-    for key in COLUMNS:
-        test = stats.mannwhitneyu(incorrect[key], correct[key], alternative="two-sided")
-        p = float(test.pvalue)
-        result[key] = {
-            "p": 1.0 if math.isnan(p) else p,
-            "larger": float(test.statistic) / (len(correct) * len(incorrect)),
-        }
-    return result
+    return {
+        str(key): {"p": float(row["p"]), "larger": float(row["U"]) / (right * wrong)}
+        for key, row in table.iterrows()
+    }

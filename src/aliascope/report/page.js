@@ -3,7 +3,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const pictures = JSON.parse(document.getElementById("pictures").textContent);
   const categories = data.categories;
-  const STACK = ["tangled", "aliased", "non_aliased", "no_pass"];
+  const STACK = data.stack;
   const byKey = Object.fromEntries(categories.map((c) => [c.key, c]));
 
   // -- elements: every string of the run goes through textContent or setAttribute ----------------
@@ -339,13 +339,13 @@
     const colour = byKey.tangled.colour;
     chart.append(
       svg("path", { d: `M${[...upper, ...lower].join("L")}Z`, fill: colour, "fill-opacity": 0.22 }),
-      svg("path", { d: path((p) => p.harmed.median), class: "line", stroke: colour }));
+      svg("path", { d: path((p) => p.harmed.aliasing), class: "line", stroke: colour }));
     for (const { key, line } of SERIES) {
       chart.append(svg("path", { d: path((p) => p.accuracy[key].accuracy), class: `line ${line}` }));
     }
     const at = x(now.eps);
     chart.append(svg("line", { x1: at, x2: at, y1: top, y2: bottom, class: "cursor" }));
-    chart.append(svg("circle", { cx: at, cy: y(now.harmed.median), r: 6.5, fill: colour, stroke: "var(--paper)",
+    chart.append(svg("circle", { cx: at, cy: y(now.harmed.aliasing), r: 6.5, fill: colour, stroke: "var(--paper)",
       "stroke-width": 2, "data-point": "harmed" }));
     for (const { key, point } of SERIES) {
       chart.append(svg("circle", { cx: at, cy: y(now.accuracy[key].accuracy), r: 6.5, "stroke-width": 2, class: point, "data-point": key }));
@@ -374,7 +374,7 @@
           return item(lineKey(series), series.label, percent(row.accuracy),
             `${row.correct} of ${row.n}; 95 % interval ${range(row.low, row.high)}`);
         }),
-        item(lineKey(null), "aliased + tangled", percent(point.harmed.median),
+        item(lineKey(null), "aliased + tangled", percent(point.harmed.aliasing),
           `median of ${point.n} images; band ${range(point.harmed.low, point.harmed.high)}`));
       find("attack-sites-title").textContent = `Sites at ${name}`;
       const open = find("attack-site-table").querySelector("details")?.open;
@@ -391,7 +391,7 @@
       ["ε", "Images", ...SERIES.map((series) => series.label), "aliased + tangled"],
       data.attack.map((point) => ({ cells: [epsilon(point.eps), String(point.n),
         ...SERIES.map(({ key }) => withRange(point.accuracy[key].accuracy, point.accuracy[key].low, point.accuracy[key].high)),
-        withRange(point.harmed.median, point.harmed.low, point.harmed.high)] })),
+        withRange(point.harmed.aliasing, point.harmed.low, point.harmed.high)] })),
       { summary: "Show every ε as a table" }));
     slider.addEventListener("input", update);
     update();
@@ -500,7 +500,7 @@
   put("ring-figure", drawRing());
   put("ring-sites", data.sites.map((site) => html("li", {}, site.name)));
   find("sites-words").textContent = `${data.sites.length} ${data.sites.length === 1 ? "site" : "sites"}, in the order in which they run` +
-    (known(data.eps) ? `, at ε = ${epsilon(data.eps)}` : "") +
+    (data.under ? `,${data.under}` : "") +
     (known(data.overall.low.tangled) ? ". The thin line at the end of a part is that part's own 95 % interval; the last part is what the others leave." : ".");
   drawn("site-bars", (width) => drawBars(data.sites, width));
   put("site-table", siteTable(data.sites, data.overall,

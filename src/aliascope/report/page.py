@@ -13,9 +13,11 @@ from typing import Any
 
 from aliascope.errors import AliascopeError
 from aliascope.files import plain, replacing, writing
+from aliascope.palette import STACK
 from aliascope.report import numbers, words
 from aliascope.report.explorer import explorer
 from aliascope.report.numbers import Block
+from aliascope.runs.description import CriterionOfRun
 from aliascope.runs.fractions import check_accounting
 from aliascope.runs.measurement import Measurement
 
@@ -105,14 +107,17 @@ def page_data(measurement: Measurement, *, accounting: str, colours: str) -> Blo
         "unreadable": [list(entry) for entry in measurement.unreadable],
     }
     groups = blocks["groups"]
+    without = words.why_not_compared(blocks["accuracy"])
     return {
         **blocks,
-        "eps": measurement.eps,
+        "condition": measurement.condition.name,
+        "under": words.under(measurement),
+        "stack": list(STACK),
         "samples": len(measurement.samples),
         "title": title(measurement),
         "ring": numbers.ring(blocks["sites"]),
         "summary": words.summary(measurement, blocks),
-        "groups_words": words.compared(groups) if groups else numbers.why_no_groups(measurement),
+        "groups_words": words.compared(groups) if groups else without,
         "about": about(measurement, accounting),
     }
 
@@ -127,7 +132,7 @@ def about(measurement: Measurement, accounting: str) -> list[list[str]]:
     """List how the numbers came about, as pairs of a word and its value."""
     run = measurement.run
     model, data = run.get("model") or {}, run.get("data") or {}
-    options = run.get("options") or run.get("criterion") or {}
+    options, criterion = run.get("options") or {}, measurement.criterion
     rows: list[list[Any]] = [
         ["Network", model.get("name")],
         ["Weights", model.get("weights")],
@@ -135,9 +140,7 @@ def about(measurement: Measurement, accounting: str) -> list[list[str]]:
         ["Preparation of images", _preparation(model.get("preprocessing") or {})],
         ["Images", data.get("name")],
         ["Attack", _attack(options)],
-        ["Threshold", _threshold(options)],
-        ["Grid of the spectrum", options.get("grid")],
-        ["Scale of folds", options.get("fold_scale")],
+        *([] if criterion is None else _criterion(criterion)),
         ["Accounting", accounting],
         ["Detail kept", run.get("detail")],
         ["Seed", options.get("seed")],
@@ -148,10 +151,13 @@ def about(measurement: Measurement, accounting: str) -> list[list[str]]:
     return [[name, str(value)] for name, value in rows if value not in (None, "")]
 
 
-def _threshold(options: Block) -> str:
-    if "threshold_db" not in options:
-        return ""
-    return f"{options['threshold_db']:g} dB below the {options.get('reference')} power"
+def _criterion(criterion: CriterionOfRun) -> list[list[Any]]:
+    below = f"{criterion.threshold_db:g} dB below the {criterion.reference} power"
+    return [
+        ["Threshold", below],
+        ["Grid of the spectrum", criterion.grid],
+        ["Scale of folds", criterion.fold_scale],
+    ]
 
 
 def _preparation(recipe: Block) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -14,8 +12,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from aliascope.categories import Category
-
-Array = np.ndarray[Any, Any]
+from aliascope.runs.arrays import Array
 
 LARGEST_MAP = 256
 """Bins a side up to which a category map is drawn bin by bin."""
@@ -126,50 +123,6 @@ def pixels_picture(pixels: Array) -> Image.Image:
     shown = pixels[:3] if len(pixels) >= 3 else np.repeat(pixels[:1], 3, axis=0)
     levels = np.rint(255 * np.clip(shown, 0, 1)).astype(np.uint8)
     return Image.fromarray(levels.transpose(1, 2, 0))
-
-
-def as_prepared(picture: Image.Image, recipe: dict[str, Any]) -> Image.Image:
-    """Resize and crop a picture as the run's preprocessing did.
-
-    Parameters
-    ----------
-    picture : PIL.Image.Image
-        As on disk.
-    recipe : dict
-        ``preprocessing`` of run.json: resize, crop, interpolation.
-
-    Returns
-    -------
-    PIL.Image.Image
-
-    Examples
-    --------
-    >>> as_prepared(Image.new("RGB", (640, 480)), {"resize": 256, "crop": 224}).size
-    (224, 224)
-    """
-    picture = picture.convert("RGB")
-    short, long = sorted(picture.size)
-    if recipe.get("resize"):
-        side = int(recipe["resize"])
-        other = int(side * long / short)
-        size = (side, other) if picture.width <= picture.height else (other, side)
-        kind = str(recipe.get("interpolation", "bilinear")).replace("-exact", "").upper()
-        picture = picture.resize(size, getattr(Image.Resampling, kind, Image.Resampling.BILINEAR))
-    if recipe.get("crop"):
-        side = int(recipe["crop"])
-        left, top = round((picture.width - side) / 2), round((picture.height - side) / 2)
-        picture = picture.crop((left, top, left + side, top + side))
-    return picture
-
-
-def opened(path: Any) -> Image.Image:
-    """Open a picture whole, refusing one so large that decoding it would be an attack."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as picture:
-            picture.load()
-            return picture
 
 
 def shrinking(size: Sequence[int], largest: int) -> int:

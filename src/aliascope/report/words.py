@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from aliascope.categories import COLUMNS, LABELS
 from aliascope.report.numbers import FEWEST_COMPARED, Block
+from aliascope.runs.conditions import CLEAN
 from aliascope.runs.measurement import Measurement
 
 NO_BREAK = "\u00a0"
@@ -77,21 +77,40 @@ def _measured(measurement: Measurement, n_sites: int) -> str:
     n = len(measurement.samples)
     images = f"{n} image{'s' if n != 1 else ''}{where}"
     places = f"{n_sites} site{'s' if n_sites != 1 else ''}"
-    words = f"{name}{weights} was measured at {places} on {images}. {threshold(run)}"
-    if measurement.eps is not None:
-        words += f" Numbers without a word on ε are those at ε = {measurement.eps:g}."
+    words = f"{name}{weights} was measured at {places} on {images}. {threshold(measurement)}"
+    if len(measurement.conditions) > 1:
+        words += f" Numbers are those{under(measurement)}, unless another is named."
     return words
 
 
-def threshold(run: dict[str, Any]) -> str:
-    """Say when a fold counts, in one sentence."""
-    options = run.get("options") or run.get("criterion") or {}
-    if "threshold_db" not in options:
+def under(measurement: Measurement) -> str:
+    """Say under which condition numbers hold, in words that may follow any; none where clean.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        Under that condition.
+
+    Returns
+    -------
+    str
+        Such as " at ε = 0.001".
+    """
+    condition = measurement.condition
+    if condition == CLEAN:
         return ""
-    level = {"max": "largest", "mean": "mean"}.get(options.get("reference", ""), "reference")
+    return f" {'at' if condition.get('eps') is not None else 'under'} {condition.label}"
+
+
+def threshold(measurement: Measurement) -> str:
+    """Say when a fold counts, in one sentence."""
+    criterion = measurement.criterion
+    if criterion is None:
+        return ""
+    level = {"max": "largest", "mean": "mean"}.get(criterion.reference, "reference")
     return (
         f"A fold of the spectrum counts where its power is above a threshold "
-        f"{options['threshold_db']:g} dB below the {level} power of the decimated signal."
+        f"{criterion.threshold_db:g} dB below the {level} power of the decimated signal."
     )
 
 
@@ -119,7 +138,7 @@ def _state(measurement: Measurement) -> list[str]:
 
 
 def _accuracy(measurement: Measurement, accuracy: Block) -> list[str]:
-    at = "" if measurement.eps is None else f" at ε = {measurement.eps:g}"
+    at = under(measurement)
     parts = [
         f"{key.replace('top', 'top-')} accuracy{at} was {percent(row['accuracy'])} "
         f"({row['correct']:.0f} of {row['n']:.0f}, {interval(row['low'], row['high'])})"
@@ -191,7 +210,7 @@ def attacked(points: list[Block]) -> str:
         if key in first["accuracy"] and key in last["accuracy"]:
             before, after = (point["accuracy"][key]["accuracy"] for point in (first, last))
             parts.append(f"{key.replace('top', 'top-')} accuracy went {_from_to(before, after)}")
-    before, after = (point["harmed"]["median"] for point in (first, last))
+    before, after = (point["harmed"]["aliasing"] for point in (first, last))
     parts.append(f"the median over images of aliased + tangled bins went {_from_to(before, after)}")
     words = f"From ε = {first['eps']:g} to ε = {last['eps']:g}, {', '.join(parts[:-1])}"
     words += (" and " if len(parts) > 1 else "") + parts[-1] + "."
@@ -203,6 +222,32 @@ def attacked(points: list[Block]) -> str:
 
 def _from_to(before: float, after: float) -> str:
     return f"from {100 * before:.1f} to {percent(after)}"
+
+
+def why_not_compared(accuracy: Block) -> str:
+    """Say why there are no correct and incorrect images to compare.
+
+    Parameters
+    ----------
+    accuracy : dict
+        As :func:`aliascope.report.numbers.accuracy` gives it.
+
+    Returns
+    -------
+    str
+    """
+    top1 = accuracy.get("top1")
+    if top1 is None:
+        return "The images have no labels, so there are no correct and incorrect ones to compare."
+    if top1["correct"]:
+        return (
+            f"All {top1['n']:.0f} labelled images were classified correctly, "
+            "so there are no incorrect ones to compare with."
+        )
+    return (
+        f"None of the {top1['n']:.0f} labelled images was classified correctly, "
+        "so there are no correct ones to compare with."
+    )
 
 
 def compared(groups: Block) -> str:

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from aliascope.categories import COLUMNS
 from aliascope.errors import AliascopeError
-from aliascope.figures.adversarial import ACCURACIES
+from aliascope.runs.accuracy import ACCURACIES
+from aliascope.runs.conditions import Condition
 from aliascope.runs.measurement import Measurement
 
 GROUPS = ("correct", "incorrect")
@@ -24,7 +24,7 @@ def comparison(
     Parameters
     ----------
     measurement, site, accounting
-        As for :func:`boxes`.
+        As for :func:`aliascope.figures.boxes`.
 
     Returns
     -------
@@ -48,6 +48,8 @@ def comparison(
     >>> int((table["n_correct"] + table["n_incorrect"]).iloc[0])
     9
     """
+    from scipy import stats
+
     fractions = per_image(measurement, site, accounting)
     rows = {}
     for name in COLUMNS:
@@ -87,8 +89,44 @@ def per_image(measurement: Measurement, site: str | None, accounting: str) -> pd
     return fractions.loc[known.index].assign(group=np.where(known, *GROUPS))
 
 
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Whisker, quartile, median, quartile, whisker of a group of images on the page."""
+
+
+def quantiles(fractions: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate the :data:`QUANTILES` of fractions over images, a column per category."""
+    return fractions[COLUMNS].quantile(list(QUANTILES))
+
+
 BAND = (0.01, 0.99)
-"""Quantiles over images of the shaded band."""
+"""Quantiles over images of the band about a curve over epsilon."""
+
+
+def epsilons(measurement: Measurement) -> list[Condition]:
+    """List the conditions that images were attacked under, the smallest epsilon first."""
+    attacked = [each for each in measurement.conditions if each.get("eps") is not None]
+    return sorted(attacked, key=lambda condition: float(condition.get("eps")))
+
+
+def harmed(measurement: Measurement, accounting: str = "exact") -> dict[str, float]:
+    """Quantiles over images of the fraction of bins that are aliased or tangled.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        Under one condition.
+    accounting : {"exact", "published"}
+        See :meth:`Measurement.fractions`.
+
+    Returns
+    -------
+    dict
+        aliasing (the median), low and high (:data:`BAND`).
+    """
+    each = measurement.fractions(by="sample", accounting=accounting)
+    shares = each[["aliased", "tangled"]].sum(axis=1)
+    low, middle, high = (float(shares.quantile(q)) for q in (BAND[0], 0.5, BAND[1]))
+    return {"aliasing": middle, "low": low, "high": high}
 
 
 def over_epsilon(measurement: Measurement, *, accounting: str = "exact") -> pd.DataFrame:
@@ -97,7 +135,7 @@ def over_epsilon(measurement: Measurement, *, accounting: str = "exact") -> pd.D
     Parameters
     ----------
     measurement, accounting
-        As for :func:`adversarial`.
+        As for :func:`aliascope.figures.adversarial`.
 
     Returns
     -------
@@ -111,31 +149,25 @@ def over_epsilon(measurement: Measurement, *, accounting: str = "exact") -> pd.D
     AliascopeError
         If the run has fewer than two epsilons, or the accounting is unknown.
     """
-    if not measurement.epsilons:
+    conditions = epsilons(measurement)
+    if not conditions:
         raise AliascopeError(
             "The run was not attacked, so there is no curve over epsilon to draw; "
             "evaluate with --attack pgd."
         )
-    if len(measurement.epsilons) == 1:
+    if len(conditions) == 1:
         raise AliascopeError(
-            f"The run has only eps {measurement.epsilons[0]:g}, which makes no curve; "
+            f"The run has only eps {conditions[0].get('eps'):g}, which makes no curve; "
             "evaluate with several, as in --eps 0,0.001,0.01."
         )
     rows = {}
-    for eps in measurement.epsilons:
-        at = measurement.at(eps)
-        each = at.fractions(by="sample", accounting=accounting)[["aliased", "tangled"]].sum(axis=1)
-        low, middle, high = (float(each.quantile(q)) for q in (BAND[0], 0.5, BAND[1]))
-        row = {"n": len(at.samples), "aliasing": middle, "low": low, "high": high}
+    for condition in conditions:
+        at = measurement.at(condition)
+        row = {"n": len(at.samples), **harmed(at, accounting)}
         for name, known in at.accuracy().iterrows():
-            row.update(
-                {
-                    str(name): known["accuracy"],
-                    f"{name}_low": known["low"],
-                    f"{name}_high": known["high"],
-                }
-            )
-        rows[eps] = row
+            ends = {f"{name}_{end}": known[end] for end in ("low", "high")}
+            row |= {str(name): known["accuracy"], **ends}
+        rows[condition.get("eps")] = row
     columns = ["n", *(f"{name}{end}" for name in ACCURACIES for end in ("", "_low", "_high"))]
     table = pd.DataFrame.from_dict(rows, orient="index")
     table = table.reindex(columns=[*columns, "aliasing", "low", "high"])

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from aliascope.categories import COLUMNS, Category
 from aliascope.errors import AliascopeError
-
-Array = np.ndarray[Any, Any]
+from aliascope.runs.arrays import Array
+from aliascope.runs.tables import Tables
 
 ACCOUNTINGS = ("exact", "published")
-
 
 CONFIDENCE = 0.95
 
@@ -77,8 +75,47 @@ def contributions(each: pd.DataFrame) -> pd.DataFrame:
     return added + means.mean()
 
 
+def channel_fractions(tables: Tables, rows: Sequence[int], accounting: str) -> pd.DataFrame | None:
+    """Average fractions over samples, channel by channel.
+
+    Parameters
+    ----------
+    tables : Tables
+        Of the run.
+    rows : sequence of int
+        Of the sites.
+    accounting : {"exact", "published"}
+        See :meth:`Measurement.fractions`.
+
+    Returns
+    -------
+    DataFrame or None
+        Index site (its name) and channel; None where channels were not kept.
+    """
+    totals: dict[int, Array] = {}
+    seen: dict[int, int] = {}
+    for part, numbers in tables.parts:
+        for position, row in numbers.items():
+            if row in rows:
+                counts = part.array("channel", position)
+                if counts is None:
+                    return None
+                fractions = fractions_of(np.asarray(counts[...]), accounting)
+                totals[row] = totals.get(row, 0.0) + fractions.sum(axis=0)
+                seen[row] = seen.get(row, 0) + len(fractions)
+    if not totals:
+        return pd.DataFrame(columns=COLUMNS)
+    means = {
+        tables.sites["name"].iloc[row]: pd.DataFrame(totals[row] / seen[row], columns=COLUMNS)
+        for row in sorted(totals)
+    }
+    return pd.concat(means, names=["site", "channel"])
+
+
 def mean_and_interval(fractions: Array) -> dict[str, float]:
     """Mean over samples, (n, 4), with its Student t interval."""
+    from scipy import stats
+
     n = len(fractions)
     mean = fractions.mean(axis=0) if n else np.full(len(COLUMNS), np.nan)
     if n > 1:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aliascope.errors import AliascopeError
-from aliascope.runs.fractions import Array
+from aliascope.runs.arrays import Array
 from aliascope.runs.measurement import Measurement
 
 

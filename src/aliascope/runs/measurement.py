@@ -6,15 +6,17 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
 from aliascope.categories import COLUMNS
 from aliascope.errors import AliascopeError
+from aliascope.runs import kept
+from aliascope.runs.accuracy import accuracy_of
+from aliascope.runs.arrays import Array
+from aliascope.runs.conditions import CLEAN, Condition, find, ordered
+from aliascope.runs.description import CriterionOfRun, conditions_of, criterion_of
 from aliascope.runs.fractions import (
-    CONFIDENCE,
-    Array,
+    channel_fractions,
     check_accounting,
     check_known,
     contributions,
@@ -22,47 +24,44 @@ from aliascope.runs.fractions import (
     fractions_table,
     mean_and_interval,
 )
-from aliascope.runs.part import Part
+from aliascope.runs.sites import row_of
 from aliascope.runs.store import Store
-
-_KEY = ["path", "number", "op", "rate"]
-_SITE_COLUMNS = [
-    "name",
-    "op",
-    "rate",
-    "dense_shape",
-    "grid",
-    "supported",
-    "reason",
-    "recomposition_error",
-]
+from aliascope.runs.tables import tables_of
+from aliascope.runs.values import KEY
 
 
 class Measurement:
-    """What a run measured.
+    """What a run measured, under one of its conditions.
 
     Parameters
     ----------
     store : Store
         Run directory, which is read when asked.
-    eps : float, optional
-        Which of an attacked run's epsilons; the smallest by default.
+    condition : str or Condition, optional
+        Which of the run's conditions; clean by default, or else the first.
 
     Attributes
     ----------
-    epsilons : list of float
-        Largest disturbances that the images were attacked with, ascending; empty without an attack.
-    eps : float or None
+    conditions : list of Condition
+        Under which the run's batches were run, as far as there are parts.
+    condition : Condition
         That of this measurement.
     sites : DataFrame
         One row per site, in the order in which they run: name, op, rate, dense_shape, grid,
-        supported, reason, recomposition_error. Unsupported ones come last and have no fractions.
+        supported, reason, recomposition_error. Unsupported ones come last and have no values.
     samples : DataFrame
         One row per sample: ``sample`` (its number) and what the run knows of it, such as name,
         label, prediction, top1, top5.
-    counts : DataFrame
-        One row per sample and site: sample, site (its row in ``sites``), and the number of bins of
-        each category over all channels, as exact integers.
+    values : DataFrame
+        One row per sample and site: sample, site (its row in ``sites``), and a column for each
+        value that was measured.
+    unreadable : list of (int, str, str)
+        Index, name and reason of images that were left out.
+
+    Raises
+    ------
+    AliascopeError
+        If the run has no such condition, or a part is missing or damaged.
 
     Examples
     --------
@@ -73,67 +72,56 @@ class Measurement:
     (['(root)'], 4, np.True_)
     """
 
-    def __init__(self, store: Store, eps: float | None = None) -> None:
+    def __init__(self, store: Store, condition: str | Condition | None = None) -> None:
         self.store = store
         self.run: dict[str, Any] = store.read_run()
-        self._parts: list[tuple[Part, dict[int, int]]] = []
-        self.unreadable: list[tuple[int, str, str]] = []
+        store.check_whole(self.run)
         parts = list(store.parts())
-        self.epsilons = sorted({part.eps for part in parts if part.eps is not None})
-        if eps is not None and eps not in self.epsilons:
-            known = ", ".join(f"{each:g}" for each in self.epsilons) or "none"
-            raise AliascopeError(f"eps is {eps:g}, but the run's are {known}.")
-        self.eps = self.epsilons[0] if eps is None and self.epsilons else eps
-        parts = [part for part in parts if part.eps == self.eps]
-        self.sites = self._merged_sites(parts)
-        samples, counts = [], []
-        rows = {key: row for row, key in enumerate(self._keys)}
-        for part in parts:
-            numbers = {
-                position: rows[_key(site)]
-                for position, site in enumerate(part.sites)
-                if site["supported"] and self.sites["supported"].iloc[rows[_key(site)]]
-            }
-            self._parts.append((part, numbers))
-            self.unreadable += [(i, name, reason) for i, name, reason in part.unreadable]
-            samples.append(part.samples())
-            counted = part.counts()
-            counted = counted[counted["site"].isin(list(numbers))]
-            counts.append(counted.assign(site=counted["site"].map(numbers).astype("int64")))
-        empty = pd.DataFrame({"sample": [], "site": [], **{c: [] for c in COLUMNS}}, dtype="int64")
-        self.samples = _concatenated(samples, empty[["sample"]])
-        self.counts = _concatenated(counts, empty).sort_values(
-            ["sample", "site"], kind="stable", ignore_index=True
-        )
+        self.conditions = ordered((part.condition for part in parts), conditions_of(self.run))
+        if condition is not None:
+            self.condition = find(self.conditions, condition)
+        else:
+            there = CLEAN in self.conditions or not self.conditions
+            self.condition = CLEAN if there else self.conditions[0]
+        self._tables = tables_of([part for part in parts if part.condition == self.condition])
+        self.sites = self._tables.sites
+        self.samples = self._tables.samples
+        self.values = self._tables.values
+        self.unreadable = self._tables.unreadable
 
-    def _merged_sites(self, parts: list[Part]) -> pd.DataFrame:
-        """Give every site one row and its final name, whichever parts it appears in."""
-        merged: dict[tuple[Any, ...], dict[str, Any]] = {}
-        for part in parts:
-            for site in part.sites:
-                known = merged.setdefault(_key(site), dict(site))
-                error = site["recomposition_error"]
-                if not known["recomposition_error"] >= error:
-                    known["recomposition_error"] = error
-                if not site["supported"]:
-                    known.update(supported=False, reason=site["reason"])
-        ordered = sorted(merged.items(), key=lambda item: not item[1]["supported"])
-        self._keys = [key for key, _ in ordered]
-        per_path = pd.Series([site["path"] for _, site in ordered], dtype=object).value_counts()
-        rows = []
-        for _, site in ordered:
-            several = per_path[site["path"]] > 1
-            name = f"{site['path']}#{site['number']}" if several else site["path"]
-            rows.append({**site, "name": name})
-        return pd.DataFrame(rows, columns=_SITE_COLUMNS)
+    @property
+    def counts(self) -> pd.DataFrame:
+        """One row per sample and site: sample, site, and the bins of each category.
 
-    def at(self, eps: float) -> Measurement:
-        """Give the measurement at another epsilon of an attacked run.
+        The bins are counted over all channels, as exact integers.
+
+        Raises
+        ------
+        AliascopeError
+            If categories were not measured.
+        """
+        if self.values.empty:
+            return self.values.reindex(columns=[*KEY, *COLUMNS]).astype("int64")
+        if not set(COLUMNS) <= set(self.values):
+            raise AliascopeError(
+                "Categories were not measured in this run (its values are "
+                f"{', '.join(self.values.columns.difference(KEY))}); measure them too."
+            )
+        return self.values[[*KEY, *COLUMNS]]
+
+    @property
+    def criterion(self) -> CriterionOfRun | None:
+        """When a fold counted: threshold_db, reference, grid, fold_scale; None if not known."""
+        return criterion_of(self.run)
+
+    def at(self, condition: str | Condition) -> Measurement:
+        """Give the measurement under another condition of the run.
 
         Parameters
         ----------
-        eps : float
-            One of :attr:`epsilons`.
+        condition : str or Condition
+            One of :attr:`conditions`, its name, or the last words of its name where no other ends
+            in them, such as ``"eps=0.001"``.
 
         Returns
         -------
@@ -142,9 +130,9 @@ class Measurement:
         Raises
         ------
         AliascopeError
-            If the run has no such epsilon.
+            If the run has no such condition.
         """
-        return Measurement(self.store, eps)
+        return Measurement(self.store, condition)
 
     # -- fractions ---------------------------------------------------------------------------
 
@@ -187,12 +175,18 @@ class Measurement:
         """
         check_accounting(accounting)
         check_known("by", by, ("site", "sample", "channel", "overall"))
-        chosen = range(len(self.sites)) if site is None else [self._row(site)]
+        chosen: Sequence[int] = range(len(self.sites)) if site is None else [self._row(site)]
         if by == "channel":
-            table = self._channel_fractions(accounting, chosen)
+            table = channel_fractions(self._tables, chosen, accounting)
+            if table is None:
+                raise AliascopeError(
+                    f"Channels were not kept (detail {self.run.get('detail')!r}); "
+                    "measure with detail='channel'."
+                )
             return table if site is None else pd.DataFrame(table.loc[site])
-        each = self.counts[["sample", "site"]].copy()
-        each[COLUMNS] = fractions_of(self.counts[COLUMNS].to_numpy(), accounting)
+        counts = self.counts
+        each = counts[KEY].copy()
+        each[COLUMNS] = fractions_of(counts[COLUMNS].to_numpy(), accounting)
         each = each[each["site"].isin(chosen)]
         if by == "site":
             rows = {
@@ -207,33 +201,6 @@ class Measurement:
             return each.groupby("sample")[COLUMNS].mean()
         per_sample = contributions(each)
         return fractions_table({"overall": mean_and_interval(per_sample.to_numpy())}, "")
-
-    def _channel_fractions(self, accounting: str, chosen: Sequence[int]) -> pd.DataFrame:
-        totals: dict[int, Array] = {}
-        seen: dict[int, int] = {}
-        for part, numbers in self._parts:
-            for position, row in numbers.items():
-                if row not in chosen:
-                    continue
-                counts = part.array("channel", position)
-                if counts is None:
-                    raise AliascopeError(
-                        f"Channels were not kept (detail {self.run.get('detail')!r}); "
-                        "measure with detail='channel'."
-                    )
-                fractions = fractions_of(np.asarray(counts[...]), accounting)
-                totals[row] = totals.get(row, 0.0) + fractions.sum(axis=0)
-                seen[row] = seen.get(row, 0) + len(fractions)
-        names = self.sites["name"]
-        tables = {
-            names[row]: pd.DataFrame(totals[row] / seen[row], columns=COLUMNS)
-            for row in sorted(totals)
-        }
-        return (
-            pd.concat(tables, names=["site", "channel"])
-            if tables
-            else pd.DataFrame(columns=COLUMNS)
-        )
 
     def total_bins(self) -> pd.Series:
         """Count the bins that were categorised, per site, over all samples and channels."""
@@ -259,24 +226,7 @@ class Measurement:
         >>> m.accuracy()["n"].tolist()
         [2, 2]
         """
-        rows = {}
-        for column in ("top1", "top5"):
-            if column in self.samples:
-                known = self.samples[column].dropna()
-                if len(known):
-                    correct = int(known.astype(bool).sum())
-                    interval = stats.binomtest(correct, len(known)).proportion_ci(
-                        CONFIDENCE, method="wilson"
-                    )
-                    rows[column] = (
-                        correct,
-                        len(known),
-                        correct / len(known),
-                        interval.low,
-                        interval.high,
-                    )
-        columns = ["correct", "n", "accuracy", "low", "high"]
-        return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+        return accuracy_of(self.samples)
 
     # -- arrays ------------------------------------------------------------------------------
 
@@ -337,14 +287,16 @@ class Measurement:
         AliascopeError
             If they were not kept.
         """
-        arrays = [part.array("features", 0) for part, _ in self._parts]
-        kept = [np.asarray(array[...]) for array in arrays if array is not None]
-        if not kept:
+        features = kept.of_all(self._tables, "features")
+        if features is None:
             raise AliascopeError("Features were not kept; evaluate with --save-features.")
-        return np.concatenate(kept)
+        return features
 
-    def adversarial(self, sample: int) -> Array | None:
-        """Read the disturbed pixels that ``aliascope evaluate --save-adversarial`` kept.
+    def pixels(self, sample: int) -> Array | None:
+        """Read an image as the network saw it, where the run kept it.
+
+        ``aliascope evaluate`` keeps the first images of a made data set with detail pixel or folds,
+        and of an attacked run those of ``--save-adversarial``.
 
         Parameters
         ----------
@@ -354,16 +306,9 @@ class Measurement:
         Returns
         -------
         ndarray of float32, shape (C, H, W), or None
-            In [0, 1], as attacked at :attr:`eps`; None where they were not kept.
+            In [0, 1], under :attr:`condition`; None where they were not kept.
         """
-        for part, _ in self._parts:
-            kept = part.array("adversarial", 0)
-            if kept is not None:  # the first samples of the part
-                numbers = part.samples()["sample"].to_numpy()[: kept.shape[0]]
-                found = np.flatnonzero(numbers == sample)
-                if len(found):
-                    return np.asarray(kept[int(found[0])])
-        return None
+        return kept.of_sample(self._tables, "pixels", sample)
 
     def site_named(self, text: str) -> str:
         """Find a site by its name, or by its number in the order in which they run, from 1.
@@ -419,41 +364,20 @@ class Measurement:
         >>> al.measure(torch.nn.AvgPool2d(2), [torch.rand(2, 3, 16, 16)]).samples_at("(root)")
         [0, 1]
         """
-        at_site = self.counts["site"] == self._row(site)
-        return [int(sample) for sample in self.counts.loc[at_site, "sample"]]
+        at_site = self.values["site"] == self._row(site)
+        return [int(sample) for sample in self.values.loc[at_site, "sample"]]
 
     def _row(self, site: str) -> int:
-        names = list(self.sites["name"])
-        if site not in names:
-            raise AliascopeError(f"There is no site {site!r}; the sites are {', '.join(names)}.")
-        row = names.index(site)
-        if not self.sites["supported"].iloc[row]:
-            raise AliascopeError(
-                f"Site {site} was not measured ({self.sites['reason'].iloc[row]}); "
-                "choose another site."
-            )
-        return row
+        return row_of(self.sites, site)
 
     def _sample_array(self, kind: str, detail: str, site: str, sample: int) -> Array:
-        row = self._row(site)
-        for part, numbers in self._parts:
-            samples = part.samples()["sample"]
-            if not (samples == sample).any():
-                continue
-            for position, number in numbers.items():
-                if number == row:
-                    array = part.array(kind, position)
-                    if array is None:
-                        raise AliascopeError(
-                            f"Detail {detail!r} was not kept (this run has "
-                            f"{self.run.get('detail')!r}); measure with detail={detail!r}."
-                        )
-                    per_sample = array.shape[0] // len(samples)
-                    first = int(np.flatnonzero(samples == sample)[0]) * per_sample
-                    return np.asarray(array[first : first + per_sample]).reshape(
-                        -1, *array.shape[2:]
-                    )
-        raise AliascopeError(f"There is no sample {sample} at site {site!r} in this run.")
+        array = kept.at_site(self._tables, kind, self._row(site), sample)
+        if array is None:
+            raise AliascopeError(
+                f"Detail {detail!r} was not kept (this run has {self.run.get('detail')!r}); "
+                f"measure with detail={detail!r}."
+            )
+        return array
 
     # -- saving ------------------------------------------------------------------------------
 
@@ -501,12 +425,3 @@ def load(folder: str | os.PathLike[str]) -> Measurement:
     aliascope.errors.AliascopeError: no/such/folder holds no run ...
     """
     return Measurement(Store.existing(folder))
-
-
-def _key(site: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(site[column] for column in _KEY)
-
-
-def _concatenated(tables: list[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:
-    tables = [table for table in tables if len(table)]
-    return pd.concat(tables, ignore_index=True) if tables else empty

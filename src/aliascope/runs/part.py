@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-import zarr
-from pyarrow import parquet
-
-from aliascope.categories import COLUMNS
 from aliascope.errors import AliascopeError
 from aliascope.files import plain, token, writing
+from aliascope.runs import arrays
+from aliascope.runs.arrays import Array
+from aliascope.runs.conditions import CLEAN, Condition
+from aliascope.runs.values import check_values, read_table
 
-MOST_ROWS = 10_000_000
-"""Of a part's table; more than any part can have."""
+if TYPE_CHECKING:
+    import pandas as pd
 
-
-MOST_BYTES = 4 << 30
-"""Of a part's table, and of a sample's array."""
-
-
-CODECS = frozenset({"bytes", "zstd", "blosc", "gzip", "zlib", "lz4", "crc32c"})
-"""Of a part's arrays: what Zarr writes by itself."""
-
-
-Array = np.ndarray[Any, Any]
+SITE_KEYS = (
+    *("path", "number", "op", "rate", "dense_shape", "grid"),
+    *("supported", "reason", "recomposition_error"),
+)
+"""What a part says of each of its sites."""
 
 
 class PartWriter:
@@ -61,34 +53,64 @@ class PartWriter:
         with writing(self._place):
             self._array(kind, site, shape, (1, *array.shape), array.dtype)[i] = array
 
+    def renumber(self, places: Mapping[int, int]) -> None:
+        """Give sites other positions, and drop the arrays of those that get none."""
+        with writing(self._place):
+            old = {key: arrays.place_of(self._draft, *key) for key in sorted(self._arrays)}
+            self._arrays = {}
+            for (kind, site), place in old.items():  # ascending, and none gets a later position
+                if site not in places:
+                    shutil.rmtree(place)
+                elif places[site] != site:
+                    place.rename(arrays.place_of(self._draft, kind, places[site]))
+
     def _array(
         self, kind: str, site: int, shape: Sequence[int], chunks: Sequence[int], dtype: Any
     ) -> Any:
         key = (kind, site)
         if key not in self._arrays:
-            path = self._draft / kind / f"{site}.zarr"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            chunks = tuple(max(1, n) for n in chunks)
-            self._arrays[key] = zarr.open_array(
-                store=str(path), mode="w", shape=tuple(shape), chunks=chunks, dtype=dtype
-            )
+            place = arrays.place_of(self._draft, kind, site)
+            self._arrays[key] = arrays.create(place, shape, chunks, dtype)
         return self._arrays[key]
 
     def commit(
         self,
         samples: pd.DataFrame,
-        counts: pd.DataFrame,
+        values: pd.DataFrame,
         sites: Sequence[Mapping[str, Any]],
         unreadable: Sequence[Any] = (),
-        eps: float | None = None,
+        condition: Condition = CLEAN,
     ) -> None:
-        """Write the tables and put the part into its place, over one of the same number."""
-        left_out = [list(entry) for entry in unreadable]
-        content = {"sites": list(sites), "unreadable": left_out, "eps": eps}
+        """Write the tables and put the part into its place, over one of the same number.
+
+        Parameters
+        ----------
+        samples : DataFrame
+            One row per sample, with at least its number, ``sample``.
+        values : DataFrame
+            One row per sample and site: ``sample``, ``site`` (position in ``sites``), and one
+            column per value that was measured.
+        sites : sequence of mapping
+            Each with :data:`SITE_KEYS`.
+        unreadable : sequence of (int, str, str)
+            Index, name and reason of images that were left out.
+        condition : Condition
+            Under what the batch was run.
+
+        Raises
+        ------
+        AliascopeError
+            If it cannot be written.
+        """
+        content: dict[str, Any] = {
+            "condition": condition.described(),
+            "sites": [{key: site[key] for key in SITE_KEYS} for site in sites],
+            "unreadable": [list(entry) for entry in unreadable],
+        }
         with writing(self._place):
             self._draft.mkdir(parents=True, exist_ok=True)
             samples.to_parquet(self._draft / "samples.parquet", index=False)
-            counts.to_parquet(self._draft / "counts.parquet", index=False)
+            values.to_parquet(self._draft / "values.parquet", index=False)
             content["files"] = {
                 path.relative_to(self._draft).as_posix(): [path.stat().st_size, _sha256(path)]
                 for path in sorted(self._draft.rglob("*"))
@@ -131,7 +153,7 @@ class Part:
                 (int(index), str(name), str(reason))
                 for index, name, reason in content["unreadable"]
             ]
-            self.eps = None if content.get("eps") is None else float(content["eps"])
+            self.condition = Condition.read(content["condition"])
             if content.pop("sha256", None) != _digest(content):
                 raise ValueError("it was altered")
             self._files: dict[str, tuple[int, str]] = {
@@ -157,23 +179,15 @@ class Part:
         """One row per sample."""
         with self._reading("samples.parquet") as path:
             table = self._table(path)
-            if not pd.api.types.is_integer_dtype(table["sample"]):
+            if table["sample"].dtype.kind not in "iu":
                 raise ValueError("samples have no whole numbers")
         return table
 
-    def counts(self) -> pd.DataFrame:
-        """One row per sample and site."""
-        with self._reading("counts.parquet") as path:
+    def values(self) -> pd.DataFrame:
+        """One row per sample and site: sample, site, and what was measured."""
+        with self._reading("values.parquet") as path:
             table = self._table(path)
-            numbers = table[["sample", "site", *COLUMNS]]
-            if not all(map(pd.api.types.is_integer_dtype, numbers.dtypes)) or (numbers < 0).any(
-                axis=None
-            ):
-                raise ValueError("counts are no whole numbers")
-            if not (numbers["site"] < len(self.sites)).all():
-                raise ValueError("part.json does not name every site")
-            if not numbers[COLUMNS].any(axis=1).all():
-                raise ValueError("no bin was counted")
+            check_values(table, len(self.sites))
         return table
 
     @contextlib.contextmanager
@@ -186,29 +200,21 @@ class Part:
             lines = str(error).splitlines() or [type(error).__name__]
             raise AliascopeError(
                 f"{path} is missing or damaged ({lines[0].rstrip('. ')}); evaluate with --resume "
-                f"to measure its images again, or remove the folder {self.folder}."
+                "to measure its images again, or restore it from a copy."
             ) from error
 
     def _table(self, path: Path) -> pd.DataFrame:
-        """Read a table, once it is known to be the one that was written, and of a sane size."""
         self._check_size(path, path.name)
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != self._files[path.name][1]:
-            raise ValueError("its checksum is another")
-        metadata = parquet.read_metadata(io.BytesIO(content))
-        groups = (metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-        if metadata.num_rows > MOST_ROWS or sum(groups) > MOST_BYTES:
-            raise ValueError(f"it claims {metadata.num_rows:,} rows")
-        return pd.read_parquet(io.BytesIO(content))
+        return read_table(path.read_bytes(), self._files[path.name][1])
 
     def _check_size(self, path: Path, name: str) -> None:
         wanted, size = self._files[name][0], path.stat().st_size
         if size != wanted:
             raise ValueError(f"it has {size} bytes rather than {wanted}")
 
-    def array(self, kind: str, site: int) -> Any | None:
+    def array(self, kind: str, site: int = 0) -> Any | None:
         """Open an array of one site, or None where that was not kept."""
-        path = self.folder / kind / f"{site}.zarr"
+        path = arrays.place_of(self.folder, kind, site)
         if not path.is_dir():
             return None
         with self._reading(f"{kind}/{site}.zarr"):
@@ -216,25 +222,7 @@ class Part:
             for name in self._files:
                 if name.startswith(inside):  # a chunk that is missing would read as zeros
                     self._check_size(self.folder / name, name)
-            _check_array(path)
-            return zarr.open_array(store=str(path), mode="r")
-
-
-def _check_array(folder: Path) -> None:
-    """Refuse an array of an absurd size, or whose codecs could do more than decompress."""
-    newer = folder / "zarr.json"
-    metadata = json.loads((newer if newer.exists() else folder / ".zarray").read_text())
-    shape = [int(length) for length in metadata["shape"]]
-    if newer.exists():
-        kind = str(metadata["data_type"])
-        codecs = [codec["name"] for codec in metadata["codecs"]]
-    else:
-        kind = str(metadata["dtype"])[1:]
-        codecs = [codec["id"] for codec in [metadata["compressor"], *(metadata["filters"] or [])]]
-    if not set(codecs) <= CODECS or not kind.startswith(("b", "i", "u", "f", "c")):
-        raise ValueError(f"its codecs ({', '.join(codecs)}) or its type ({kind}) are none of ours")
-    if math.prod(shape[1:]) > MOST_BYTES or math.prod(shape) > MOST_ROWS * 4096:
-        raise ValueError(f"its shape is {tuple(shape)}")
+            return arrays.open_array(path)
 
 
 def _sha256(path: Path) -> str:
@@ -250,13 +238,15 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 
 def _restored(site: dict[str, Any]) -> dict[str, Any]:
-    error = site.get("recomposition_error")
+    """Read a site as :data:`SITE_KEYS` have it; what lacks one of them is damaged."""
+    error, supported = site["recomposition_error"], site["supported"]
+    if not isinstance(supported, bool):
+        raise ValueError(f"supported is {supported!r}")
     return {
-        **site,
-        **{key: str(site[key]) for key in ("name", "path", "op", "grid", "reason")},
+        **{key: str(site[key]) for key in ("path", "op", "grid", "reason")},
         "number": int(site["number"]),
         "rate": tuple(map(int, site["rate"])),
         "dense_shape": tuple(map(int, site["dense_shape"])),
-        "supported": bool(site["supported"]),
+        "supported": supported,
         "recomposition_error": math.nan if error is None else float(error),
     }

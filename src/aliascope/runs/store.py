@@ -4,12 +4,13 @@ Layout::
 
     run.json                     what was run, and all that is needed to run it again
     parts/000000/samples.parquet one row per sample: number, name, label, prediction, ...
-    parts/000000/counts.parquet  one row per sample and site: bins of each category
-    parts/000000/part.json       sites in the order of the counts' numbers; images left out;
-                                 epsilon; size and SHA-256 of every other file, and its own
+    parts/000000/values.parquet  one row per sample and site: bins of each category, ...
+    parts/000000/part.json       condition; sites in the order of the values' numbers; images left
+                                 out; size and SHA-256 of every other file, and its own
     parts/000000/channel/0.zarr  counts of site 0 per channel, (samples, channels, 4)
     parts/000000/category/0.zarr category of each bin, (samples, channels, *M)
     parts/000000/folds/0.zarr    complex folds, (samples, channels, *rate, *M)
+    parts/000000/pixels/0.zarr   images as the network saw them, of the part's first samples
 
 A part is written beside its place and renamed into it, so that a process killed at any moment
 leaves nothing half-written behind. What happens to it later shows in its checksums.
@@ -26,17 +27,17 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aliascope.errors import AliascopeError
 from aliascope.files import drafting, plain, replacing, writing
-from aliascope.runs.part import Part, PartWriter
+from aliascope.runs.description import check_description
 
-FORMAT = 2
+if TYPE_CHECKING:
+    from aliascope.runs.part import Part, PartWriter
+
+FORMAT = 3
 """Version of the layout above, written to run.json."""
-
-SECTIONS = ("model", "data", "options", "criterion")
-"""Entries of run.json that are objects, where there are any."""
 
 
 class Store:
@@ -72,7 +73,7 @@ class Store:
         Raises
         ------
         AliascopeError
-            If the folder is missing, holds no run, or one of a newer layout.
+            If the folder is missing, holds no run, or one of another layout.
         """
         store = cls(folder)
         if not store.has_run():
@@ -82,9 +83,11 @@ class Store:
             )
         version = store.read_run().get("format")
         if version != FORMAT:
+            newer = isinstance(version, int) and version > FORMAT
+            remedy = "install the version that wrote it" if newer else "measure its images again"
             raise AliascopeError(
                 f"{folder} was written in run format {version}, but this version of Aliascope "
-                f"reads format {FORMAT}; install the version that wrote it (run.json names it)."
+                f"reads format {FORMAT}; {remedy}."
             )
         return store
 
@@ -100,16 +103,19 @@ class Store:
             ) from error
 
     def read_run(self) -> dict[str, Any]:
-        """Read run.json."""
+        """Read run.json.
+
+        Raises
+        ------
+        AliascopeError
+            If it is missing or damaged, or says what cannot be.
+        """
         path = self.folder / "run.json"
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise AliascopeError(f"{path} cannot be read as JSON ({error}).") from None
-        if not isinstance(content, dict) or not all(
-            isinstance(content.get(section, {}), dict) for section in SECTIONS
-        ):
-            raise AliascopeError(f"{path} does not describe a run.")
+        check_description(content, path)
         return content
 
     def write_run(self, content: Mapping[str, Any]) -> None:
@@ -168,16 +174,71 @@ class Store:
 
     def begin(self, number: int) -> PartWriter:
         """Begin a part; it appears when committed."""
+        from aliascope.runs.part import PartWriter  # which loads what reads and writes tables
+
         return PartWriter(self._parts / _part_name(number))
 
     def part(self, number: int) -> Part:
         """Read one part."""
+        from aliascope.runs.part import Part
+
         return Part(self._parts / _part_name(number))
 
     def parts(self) -> Iterator[Part]:
         """Read the parts in order."""
         for number in self.part_numbers():
             yield self.part(number)
+
+    def check_whole(self, run: Mapping[str, Any]) -> None:
+        """Refuse a finished run that has lost a part, or has one that is none of its own.
+
+        Parameters
+        ----------
+        run : mapping
+            Content of run.json.
+
+        Raises
+        ------
+        AliascopeError
+            Naming the part.
+        """
+        known = self._parts_of(run)
+        if known is None:
+            return
+        if lost := self.lost_parts(run):
+            which = ", ".join(map(_part_name, lost[:3])) + (", ..." if len(lost) > 3 else "")
+            raise AliascopeError(
+                f"{self.folder} is a finished run of {len(known)} parts and has lost {len(lost)} "
+                f"({which}); evaluate with --resume to measure them again, or restore them from "
+                "a copy."
+            )
+        if more := sorted(set(self.part_numbers()) - known):
+            raise AliascopeError(
+                f"{self._parts / _part_name(more[0])} is none of the {len(known)} parts of this "
+                "finished run; move that folder elsewhere."
+            )
+
+    def lost_parts(self, run: Mapping[str, Any]) -> list[int]:
+        """Find the parts that a finished run had and has no more.
+
+        Parameters
+        ----------
+        run : mapping
+            Content of run.json.
+
+        Returns
+        -------
+        list of int
+            Their numbers, ascending; none of a run that is not finished.
+        """
+        return sorted((self._parts_of(run) or set()) - set(self.part_numbers()))
+
+    def _parts_of(self, run: Mapping[str, Any]) -> set[int] | None:
+        """Read which parts a finished run has; None where it is not finished."""
+        known = run.get("parts")
+        if known is None or run.get("status") == "running":
+            return None
+        return set(range(known)) if isinstance(known, int) else set(known)
 
     def holds_something_else(self) -> bool:
         """Whether the folder holds anything but what processes that begin a run draft there."""
@@ -208,6 +269,10 @@ class Store:
             try:
                 half_written = shutil.ignore_patterns("*.tmp")
                 shutil.copytree(self.folder, draft, dirs_exist_ok=True, ignore=half_written)
+                copy = Store(draft)
+                run = copy.read_run()
+                if run.get("status") != "running":
+                    copy.write_run({**run, "parts": numbered(copy.part_numbers())})
                 draft.chmod(0o777 & ~_umask())
                 if target.is_dir():
                     target.rmdir()
@@ -215,6 +280,17 @@ class Store:
             except BaseException:
                 shutil.rmtree(draft, ignore_errors=True)
                 raise
+
+
+def numbered(parts: list[int]) -> int | list[int]:
+    """Say which parts a finished run has: how many from 0 on, or their numbers.
+
+    Examples
+    --------
+    >>> numbered([0, 1, 2]), numbered([1, 2])
+    (3, [1, 2])
+    """
+    return len(parts) if parts == list(range(len(parts))) else parts
 
 
 def _run_text(content: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Colours and words of the four categories, the same in every figure."""
+"""Colours of the four categories, and the orders in which they are drawn; the same everywhere."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ PALETTES = {
     "colour-blind": dict(zip(COLUMNS, ("#4d4d4d", "#0072b2", "#f0e442", "#d55e00"), strict=True)),
 }
 """``paper``: as published. ``colour-blind``: after Okabe and Ito (2008)."""
+
+RING_ORDER = ("non_aliased", "aliased", "tangled", "no_pass")
+"""Of the nested ring: counter-clockwise from three o'clock, as published."""
+
+STACK = ("tangled", "aliased", "non_aliased", "no_pass")
+"""Of bars, left to right or bottom to top: tangled first, so that it can be read off the axis."""
 
 
 def palette(name: str) -> dict[str, str]:
