@@ -19,6 +19,25 @@ TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-4, torch.bfloat16: 0.04}
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
+class On:
+    """A handler of one function of site and whole dense signal."""
+
+    whole = True
+
+    def __init__(self, function: Callable[[al.Site, Tensor], Tensor | None]) -> None:
+        self.function = function
+
+    def begin(self, batch: Any) -> None: ...
+
+    def take(self, site: al.Site, dense: Tensor, part: Any) -> Tensor | None:
+        return self.function(site, dense)
+
+    def end(self) -> None: ...
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": "on"}
+
+
 class Running(nn.Module):
     """A model whose forward is one operation."""
 
@@ -32,7 +51,7 @@ class Running(nn.Module):
 
 def seen(
     operation: Callable[..., Any], *inputs: Any, handlers: Sequence[Handler] = ()
-) -> list[al.Site]:
+) -> al.SiteList:
     """Sites of an operation, whose output is compared with and without Scope."""
     model = operation if isinstance(operation, nn.Module) else Running(operation)
     plain = model(*inputs)
@@ -71,7 +90,7 @@ def layout(tensor: Tensor) -> list[int]:
 
 
 def assert_one_site(
-    sites: Sequence[al.Site], op: str, rate: Sequence[int], kept: Sequence[int], close: float
+    sites: Sequence[Any], op: str, rate: Sequence[int], kept: Sequence[int], close: float
 ) -> None:
     """One supported site of this rate, or none where it would keep only frequency zero."""
     if max(rate) == 1 or max(kept) == 1:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import aliascope as al
 from sites_shared import (
+    On,
     TOLERANCE,
     WIDE,
     assert_close,
@@ -43,7 +44,7 @@ def assert_dense_then_decimated(case: Case, op: str, close: float | None = None)
     def keep(site: al.Site, dense: Tensor) -> None:
         signals.append(dense)
 
-    sites = seen(layer, x, handlers=[keep])
+    sites = seen(layer, x, handlers=[On(keep)])
     close = TOLERANCE[x.dtype] if close is None else close
     assert_one_site(sites, op, rate, output.shape[-len(rate) :], close)
     assert len(signals) == len(sites)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 import aliascope as al
-from aliascope.seam.interception import parts
-from aliascope.seam.parts import Parts, plan_parts
+from aliascope.seam import parts
+from aliascope.seam.parts import Cut, plan_parts
 from aliascope.sites import Split
+from sites_shared import On
 
 MEGABYTE = 1 << 20
 
@@ -97,7 +98,7 @@ def test_parts_cover_the_whole_once_and_fit(samples, steps, step, size, workspac
         return
     assert plan.shape == (samples, channels, size)
     covered = torch.zeros(samples, channels, dtype=torch.int64)
-    for rows, columns in plan:
+    for rows, columns in (part.index for part in plan):
         covered[rows, columns] += 1
         assert columns.start % step == 0 and columns.stop % step == 0
         part = (rows.stop - rows.start) * (columns.stop - columns.start) * size * 4
@@ -118,7 +119,7 @@ def test_ones_own_handlers_see_whole_signals(monkeypatch):
     def handler(site, dense):
         shapes.append(tuple(dense.shape))
 
-    with torch.no_grad(), al.Scope(net, handlers=[handler]):
+    with torch.no_grad(), al.Scope(net, handlers=[On(handler)]):
         net(torch.randn(5, 3, 20, 20))
     assert shapes == [(5, 4, 18, 18)]
 
@@ -153,7 +154,10 @@ def test_a_split_that_is_wrong_is_found_in_parts_too(monkeypatch):
 
 
 def test_the_order_of_parts_is_samples_then_channels():
-    order = [(rows.start, columns.stop) for rows, columns in Parts((2, 5, 8), 1, 4)]
+    order = [
+        (rows.start, columns.stop)
+        for rows, columns in (part.index for part in Cut((2, 5, 8), 1, 4))
+    ]
     assert order == [(0, 4), (0, 5), (1, 4), (1, 5)]
 
 

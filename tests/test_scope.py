@@ -20,6 +20,7 @@ import aliascope as al
 from aliascope.categories import COLUMNS
 from aliascope.runs.store import Store
 from aliascope.spectrum import folds
+from sites_shared import On
 
 torch.set_num_threads(1)
 
@@ -74,7 +75,7 @@ def names(model: nn.Module, *inputs: Any) -> list[str]:
 
 @pytest.mark.parametrize(
     ("name", "side", "sites"),
-    [("resnet18", 64, 8), ("googlenet", 64, 5), ("swin_t", 64, 13)],
+    [("resnet18", 64, 8), ("googlenet", 64, 5), ("swin_t", 64, 4)],
 )
 def test_a_model_gives_the_same_output(name: str, side: int, sites: int) -> None:
     options = {"init_weights": False} if name == "googlenet" else {}
@@ -86,7 +87,8 @@ def test_a_model_gives_the_same_output(name: str, side: int, sites: int) -> None
             opened = model(x)
     torch.testing.assert_close(opened, plain, rtol=1e-4, atol=1e-5)
     assert len(scope.sites) == sites
-    assert all(site.supported and site.recomposition_error < 1e-5 for site in scope.sites)
+    assert all(site.supported or 'drops nothing' in site.reason for site in scope.sites)
+    assert all(site.recomposition_error < 1e-5 for site in scope.sites)
     assert len(scope.measurement().samples) == 2
 
 
@@ -662,14 +664,15 @@ def test_an_unknown_detail_is_refused() -> None:
 # -- handlers -------------------------------------------------------------------------------------
 
 
-class Capture:
+class Capture(On):
     """Keeps the dense signals."""
 
     def __init__(self) -> None:
         self.dense: dict[str, Tensor] = {}
+        super().__init__(self.keep)
 
-    def __call__(self, site: al.Site, dense: Tensor) -> None:
-        self.dense[site.name] = dense.detach().clone()
+    def keep(self, site: al.Site, dense: Tensor) -> None:
+        self.dense[site.path] = dense.detach().clone()
 
 
 def test_a_handler_sees_the_dense_signal() -> None:
@@ -693,10 +696,10 @@ def test_a_handler_may_change_what_is_decimated() -> None:
     model, x, after = Net().eval(), pictures(), Capture()
 
     def silence(site: al.Site, dense: Tensor) -> Tensor | None:
-        return torch.zeros_like(dense) if site.name == "pool" else None
+        return torch.zeros_like(dense) if site.path == "pool" else None
 
     assert model(x).abs().sum() > 0
-    with al.Scope(model, handlers=[silence, after]) as scope:
+    with al.Scope(model, handlers=[On(silence), after]) as scope:
         assert torch.equal(model(x), torch.zeros(2, 4))
     assert after.dense["pool"].abs().sum() == 0
     by_site = scope.measurement().fractions("site")
@@ -705,14 +708,14 @@ def test_a_handler_may_change_what_is_decimated() -> None:
 
 def test_gradients_flow_through_what_a_handler_returns() -> None:
     model, x = nn.AvgPool2d(2), pictures().requires_grad_()
-    with al.Scope(model, detail=None, handlers=[lambda site, dense: 3 * dense]):
+    with al.Scope(model, detail=None, handlers=[On(lambda site, dense: 3 * dense)]):
         model(x).sum().backward()
     torch.testing.assert_close(x.grad, torch.full_like(x, 0.75))
 
 
 def test_a_handler_must_keep_the_shape() -> None:
     model = Net()
-    with al.Scope(model, handlers=[lambda site, dense: dense[..., 1:]]) as scope:
+    with al.Scope(model, handlers=[On(lambda site, dense: dense[..., 1:])]) as scope:
         with pytest.raises(al.AliascopeError, match=r"of stem from shape \(2, 4, 32, 32\) to "):
             model(pictures())
         with pytest.raises(al.AliascopeError, match="Nothing was measured yet"):
@@ -721,10 +724,10 @@ def test_a_handler_must_keep_the_shape() -> None:
 
 def test_an_error_in_a_handler_is_the_callers() -> None:
     def fail(site: al.Site, dense: Tensor) -> None:
-        raise LookupError(site.name)
+        raise LookupError(site.path)
 
     model = Net()
-    with al.Scope(model, handlers=[fail]), pytest.raises(LookupError, match="stem"):
+    with al.Scope(model, handlers=[On(fail)]), pytest.raises(LookupError, match="stem"):
         model(pictures())
 
 
@@ -911,13 +914,13 @@ def test_a_checkpointed_module_is_opened_again_in_backward(use_reentrant, way):
     seen = []
 
     def double(site, dense):
-        seen.append(site.name)
+        seen.append(site.path)
         return 2 * dense if site.op == "max_pool" else None
 
     torch.manual_seed(0)
     model, x = Root(), torch.rand(2, 3, 17, 17, requires_grad=True)
     expected = torch.autograd.grad(4 * Halves.forward(model, x).square().sum(), x)[0]
-    with al.Scope(model, handlers=[double]) as scope:
+    with al.Scope(model, handlers=[On(double)]) as scope:
         loss = model(x).square().sum()
         if way == "grad" and not use_reentrant:
             (found,) = torch.autograd.grad(loss, x)

@@ -16,28 +16,36 @@ if TYPE_CHECKING:
     from aliascope.errors import AliascopeError
     from aliascope.evaluation.measure import measure
     from aliascope.runs.measurement import Measurement, load
-    from aliascope.scope import Scope, find_sites
-    from aliascope.sites import Site
+    from aliascope.scope import Scope
+    from aliascope.seam.handlers import Handler
+    from aliascope.seam.opening import Opening, find_sites
+    from aliascope.sites import Site, SiteList
     from aliascope.spectrum import classify
 
 _HOMES = {
     "AliascopeError": "aliascope.errors",
     "Category": "aliascope.categories",
+    "Handler": "aliascope.seam.handlers",
     "Measurement": "aliascope.runs.measurement",
+    "Opening": "aliascope.seam.opening",
     "Scope": "aliascope.scope",
     "Site": "aliascope.sites",
+    "SiteList": "aliascope.sites",
     "classify": "aliascope.spectrum",
-    "find_sites": "aliascope.scope",
+    "find_sites": "aliascope.seam.opening",
     "load": "aliascope.runs.measurement",
-    "measure": "aliascope.evaluation.loop",
+    "measure": "aliascope.evaluation.measure",
 }
 
 __all__ = [
     "AliascopeError",
     "Category",
+    "Handler",
     "Measurement",
+    "Opening",
     "Scope",
     "Site",
+    "SiteList",
     "__version__",
     "classify",
     "find_sites",

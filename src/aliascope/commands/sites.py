@@ -38,6 +38,6 @@ def sites(
     if not found.sites:
         raise AliascopeError(no_sites(model))
     console = console_for_tables()
-    console.print(sites_table(pd.DataFrame([vars(site) for site in found.sites])))
+    console.print(sites_table(pd.DataFrame([site.as_row() for site in found.sites])))
     measured = sum(site.supported for site in found.sites)
     console.print(f"{measured} sites can be measured, {len(found.sites) - measured} cannot.")

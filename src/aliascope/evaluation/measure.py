@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,8 +22,9 @@ Images = Tensor | tuple[Tensor, Tensor]
 
 def measure(
     model: nn.Module,
-    batches: Iterable[Images | Sequence[Tensor]],
+    batches: Iterable[Images | Sequence[Tensor] | Mapping[str, Any]],
     *,
+    measures: Sequence[str] = ("categories",),
     detail: str = "site",
     threshold_db: float = 20.0,
     reference: str = "max",
@@ -38,9 +39,10 @@ def measure(
     model : nn.Module
         Any PyTorch module. It is run in eval mode, without gradients, on the device it is on, and
         is given back in the mode it was in.
-    batches : iterable of Tensor, or of (Tensor, Tensor)
-        Images (N, C, H, W) as the model takes them, or images and labels (N,); a DataLoader fits.
-    detail, threshold_db, reference, grid, fold_scale, handlers
+    batches : iterable of Tensor, of (Tensor, Tensor) or of mappings
+        Images (N, C, H, W) as the model takes them; images and labels (N,); or its keyword
+        arguments, with labels under ``labels`` or ``label``. A DataLoader fits.
+    measures, detail, threshold_db, reference, grid, fold_scale, handlers
         See :class:`Scope`.
 
     Returns
@@ -63,6 +65,7 @@ def measure(
     """
     scope = Scope(
         model,
+        measures=measures,
         detail=detail,
         threshold_db=threshold_db,
         reference=reference,
@@ -83,16 +86,16 @@ def measure(
     seen = 0
     with scope, evaluating(scope.model):
         for batch in batches:
-            images, labels = _images_and_labels(batch)
-            if len(images) == 0:
+            inputs, labels = _inputs_and_labels(batch)
+            count = _length(inputs)
+            if count == 0:
                 continue
-            samples = pd.DataFrame({"sample": range(seen, seen + len(images))})
+            samples = pd.DataFrame({"sample": range(seen, seen + count)})
             if labels is not None:
-                samples["label"] = labels.cpu().numpy()
+                samples["label"] = _checked(labels, count).cpu().numpy()
             with scope.batch(samples) as part:
-                output = scope.model(images.to(device))
-                record_predictions(part.samples, output)
-            seen += len(images)
+                record_predictions(part.samples, _run(scope.model, inputs, device))
+            seen += count
             if not any(site.supported for site in scope.sites):
                 raise AliascopeError(no_sites(type(scope.model).__name__, scope.sites))
     if seen == 0:
@@ -100,27 +103,53 @@ def measure(
     return scope.measurement()
 
 
-def _images_and_labels(batch: Any) -> tuple[Tensor, Tensor | None]:
+def _run(model: nn.Module, inputs: Tensor | dict[str, Any], device: torch.device) -> Any:
+    if isinstance(inputs, Tensor):
+        return model(inputs.to(device))
+    moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
+    return model(**moved)
+
+
+def _length(inputs: Tensor | dict[str, Any]) -> int:
+    """Count the samples: of keyword arguments, the one with the most axes holds the images."""
+    if isinstance(inputs, Tensor):
+        return len(inputs)
+    tensors = [value for value in inputs.values() if isinstance(value, Tensor) and value.ndim]
+    if not tensors:
+        raise AliascopeError(
+            f"A batch has no tensor among {', '.join(inputs) or 'its arguments'}; pass the model's "
+            "keyword arguments, such as pixel_values."
+        )
+    return len(max(tensors, key=lambda tensor: tensor.ndim))
+
+
+def _inputs_and_labels(batch: Any) -> tuple[Tensor | dict[str, Any], Any]:
     if isinstance(batch, Tensor):
         return batch, None
+    if isinstance(batch, Mapping):
+        inputs = {str(key): value for key, value in batch.items()}
+        named = [inputs.pop(key, None) for key in ("labels", "label")]
+        return inputs, next((labels for labels in named if labels is not None), None)
     parts = [*batch, None][:2] if isinstance(batch, list | tuple) and batch else []
     if not parts or not isinstance(parts[0], Tensor):
         raise AliascopeError(
             f"A batch is of type {type(batch).__name__}; pass tensors of images, or pairs of "
             "images and labels."
         )
-    images, given = parts
-    if given is None:
-        return images, None
+    return parts[0], parts[1]
+
+
+def _checked(given: Any, count: int) -> Tensor:
+    """Refuse labels that are not one whole number for each image."""
     try:
         labels = torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError) as error:
         raise AliascopeError(
             f"The labels of a batch are of type {type(given).__name__}; pass whole numbers."
         ) from error
-    if labels.shape != images.shape[:1]:
+    if labels.shape != (count,):
         raise AliascopeError(
             f"The labels of a batch have shape {tuple(labels.shape)}; pass one whole number for "
-            f"each of the {len(images)} images."
+            f"each of the {count} images."
         )
-    return images, labels
+    return labels

@@ -12,9 +12,8 @@ from torch import nn
 from aliascope.errors import AliascopeError, OutOfMemoryError, first_line, is_out_of_memory
 from aliascope.models.devices import check_device
 from aliascope.models.predictions import class_scores
-from aliascope.scope import Scope
-from aliascope.seam.opening import evaluating
-from aliascope.sites import Site
+from aliascope.seam.opening import Opening, evaluating
+from aliascope.sites import ListedSite, SiteList
 from aliascope.tasks.models import LoadedModel
 
 
@@ -24,13 +23,13 @@ class Probe:
 
     Attributes
     ----------
-    sites : list of Site
+    sites : SiteList
         Its sites.
     classes : int or None
         How many classes it tells apart; None where it is no classifier.
     """
 
-    sites: list[Site]
+    sites: SiteList
     classes: int | None
 
 
@@ -65,13 +64,13 @@ def probe(loaded: LoadedModel, device: str = "cpu", size: tuple[int, int] | None
     side = loaded.preprocessing.crop or 224
     height, width = size or (side, side)
     model = on_device(loaded, device)
-    scope = Scope(loaded.network, detail=None)
+    opening = Opening(loaded.network)
     channels = len(loaded.preprocessing.mean)
     image = torch.full((1, channels, height, width), 0.5, device=device)
-    with scope, evaluating(model), refusing_images(loaded.name, (height, width)):
+    with opening, evaluating(model), refusing_images(loaded.name, (height, width)):
         output = model(image)
     scores = class_scores(output)
-    return Probe(scope.sites, None if scores is None else scores.shape[1])
+    return Probe(opening.sites, None if scores is None else scores.shape[1])
 
 
 def on_device(loaded: LoadedModel, device: str) -> nn.Module:
@@ -113,7 +112,7 @@ def refusing_images(name: str, size: Sequence[int]) -> Iterator[None]:
         ) from error
 
 
-def no_sites(model: str, sites: Sequence[Site] = ()) -> str:
+def no_sites(model: str, sites: Sequence[ListedSite] = ()) -> str:
     """Say that a model has no site, or none that can be measured."""
     if sites:
         return (

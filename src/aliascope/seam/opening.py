@@ -189,6 +189,9 @@ class Opening:
         AliascopeError
             If the model, or one of the modules, runs twice.
         """
+        if self._call is not None:  # a pass that was interrupted so that no hook saw it end
+            self._call = None
+            self._abort()
         self.settle()
         self._held = True
         try:

@@ -22,6 +22,7 @@ ENGINES = ("auto", "torch", "numba")
 """``torch``: any device, any number of axes. ``numba``: compiled for the CPU, up to two axes.
 ``auto``: numba where it is installed and fits, else torch."""
 
+
 def check_engine(engine: str, workspace: int | None = None) -> None:
     """Refuse an engine that is not known or not installed, and a workspace too small for any."""
     if engine not in ENGINES:
