@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 import aliascope as al
 from sites_shared import (
-    On,
     TOLERANCE,
     WIDE,
+    On,
     assert_close,
     assert_one_site,
     examples,

@@ -87,7 +87,7 @@ def test_a_model_gives_the_same_output(name: str, side: int, sites: int) -> None
             opened = model(x)
     torch.testing.assert_close(opened, plain, rtol=1e-4, atol=1e-5)
     assert len(scope.sites) == sites
-    assert all(site.supported or 'drops nothing' in site.reason for site in scope.sites)
+    assert all(site.supported or "drops nothing" in site.reason for site in scope.sites)
     assert all(site.recomposition_error < 1e-5 for site in scope.sites)
     assert len(scope.measurement().samples) == 2
 

@@ -13,16 +13,18 @@ order in which they lie in memory, and turned round once: bin h takes what was a
 from __future__ import annotations
 
 import math
+import os
+import types
 from typing import Any
 
 import numpy as np
-from numba import njit, prange, set_num_threads
+import torch
+from numba import config, njit, prange, set_num_threads
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
 
-@njit(nogil=True, cache=True, parallel=True)
 def _prepare(signals, rate, padded, finite, energy):  # type: ignore[no-untyped-def]
     for b in prange(signals.shape[0]):
         signal = signals[b]
@@ -53,7 +55,6 @@ def _prepare(signals, rate, padded, finite, energy):  # type: ignore[no-untyped-
         energy[b] = total
 
 
-@njit(nogil=True, cache=True, parallel=True)
 def _turn(spectra, out):  # type: ignore[no-untyped-def]
     tile = 16  # columns of a row that share two cache lines
     for b in prange(spectra.shape[0]):
@@ -66,7 +67,6 @@ def _turn(spectra, out):  # type: ignore[no-untyped-def]
                     out[b, w, h] = row[w]
 
 
-@njit(nogil=True, cache=True, parallel=True)
 def _count(spectra, rate, bins, references, of_peak, ratio, counts):  # type: ignore[no-untyped-def]
     r, s = rate
     m, n = bins
@@ -173,6 +173,41 @@ def _add(values, total):  # type: ignore[no-untyped-def]
         total[h] += values[h]
 
 
+def _compiled(function: Any, *, parallel: bool) -> Any:
+    """Compile a function; the one for several threads has a name, and so a file, of its own."""
+    name = f"{function.__name__}_parallel" if parallel else function.__name__
+    copy = types.FunctionType(function.__code__, function.__globals__, name)
+    copy.__qualname__ = name
+    copy.__module__ = function.__module__
+    return njit(nogil=True, cache=True, parallel=parallel)(copy)
+
+
+_ALONE = {each: _compiled(each, parallel=False) for each in (_prepare, _turn, _count)}
+_TOGETHER = {each: _compiled(each, parallel=True) for each in (_prepare, _turn, _count)}
+
+_process: int | None = None
+"""That started numba's threads. A child that it forks has none, and waits for them for ever."""
+
+
+def _run(function: Any, threads: int, *arguments: Any) -> None:
+    """Run on as many threads as torch has, and as numba can have.
+
+    Numba and torch share what counts OpenMP's threads, and numba sets it when it starts its own, so
+    torch is given its number back.
+    """
+    global _process
+    threads = min(threads, int(config.NUMBA_NUM_THREADS))
+    if threads == 1 or _process not in (None, os.getpid()):
+        _ALONE[function](*arguments)
+        return
+    before = torch.get_num_threads()
+    _process = os.getpid()
+    set_num_threads(threads)
+    _TOGETHER[function](*arguments)
+    if torch.get_num_threads() != before:
+        torch.set_num_threads(before)
+
+
 def prepare(
     signals: Array, rate: tuple[int, int], padded: Array, threads: int
 ) -> tuple[Array, Array]:
@@ -196,17 +231,15 @@ def prepare(
     energy : ndarray of float, shape (B,)
         Sum of the squares of the scaled samples that decimation keeps.
     """
-    set_num_threads(threads)
     finite = np.empty(len(signals), np.bool_)
     energy = np.empty(len(signals), signals.dtype)
-    _prepare(signals, rate, padded, finite, energy)
+    _run(_prepare, threads, signals, rate, padded, finite, energy)
     return finite, energy
 
 
 def turn(spectra: Array, out: Array, threads: int) -> None:
     """Write spectra of rows, (B, H, half), into the first H columns of (B, half, L)."""
-    set_num_threads(threads)
-    _turn(spectra, out)
+    _run(_turn, threads, spectra, out)
 
 
 def count(
@@ -236,10 +269,10 @@ def count(
     -------
     ndarray of int64, shape (B, 4)
     """
-    set_num_threads(threads)
     parts = spectra.view(spectra.real.dtype)
     counts = np.empty((len(spectra), 4), np.int64)
     of_peak = references is None
     given = np.empty(len(spectra), parts.dtype) if references is None else references
-    _count(parts, rate, bins, given, of_peak, parts.dtype.type(ratio), counts)
+    ratios = parts.dtype.type(ratio)
+    _run(_count, threads, parts, rate, bins, given, of_peak, ratios, counts)
     return counts
