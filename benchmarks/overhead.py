@@ -35,20 +35,36 @@ WAYS = ("plain", "opened", "measured", "measured with torch", "straightforward")
 """``opened``: sites run at stride 1, nothing is measured."""
 
 
-def straightforward(site: al.Site, dense: Tensor) -> None:
-    """Count as one would at first: a complex FFT of the padded signal, and masks over its folds."""
-    r, s = site.rate
-    m, n = bin_counts(dense.shape[2:], site.rate, Criterion().grid_for(site.rate))
-    spectrum = torch.fft.fft2(dense, s=(r * m, s * n))
-    folds = spectrum.reshape(*dense.shape[:2], r, m, s, n).permute(0, 1, 2, 4, 3, 5)
-    level = folds.mean(dim=(2, 3)).abs().square().amax(dim=(-2, -1))
-    passes = folds.abs().square() > level[:, :, None, None, None, None] * Criterion().power_ratio
-    n_passing = passes.flatten(2, 3).sum(dim=2)
-    rows = torch.where(2 * torch.arange(m) < m, 0, r - 1)
-    columns = torch.where(2 * torch.arange(n) < n, 0, s - 1)
-    home = passes[:, :, rows[:, None], columns, torch.arange(m)[:, None], torch.arange(n)]
-    masks = (n_passing == 0, (n_passing == 1) & home, (n_passing == 1) & ~home, n_passing > 1)
-    torch.stack([mask.flatten(2).sum(dim=2) for mask in masks], dim=2)
+class Straightforward:
+    """Counts as one would at first: a complex FFT of the padded signal, and masks over folds."""
+
+    whole = True
+
+    def begin(self, batch: object) -> None:
+        """Keep nothing between passes."""
+
+    def take(self, site: al.Site, dense: Tensor, part: object) -> None:
+        """Count, for the time that it takes."""
+        r, s = site.rate
+        m, n = bin_counts(dense.shape[2:], site.rate, Criterion().grid_for(site.rate))
+        spectrum = torch.fft.fft2(dense, s=(r * m, s * n))
+        folds = spectrum.reshape(*dense.shape[:2], r, m, s, n).permute(0, 1, 2, 4, 3, 5)
+        level = folds.mean(dim=(2, 3)).abs().square().amax(dim=(-2, -1))
+        threshold = level[:, :, None, None, None, None] * Criterion().power_ratio
+        passes = folds.abs().square() > threshold
+        n_passing = passes.flatten(2, 3).sum(dim=2)
+        rows = torch.where(2 * torch.arange(m) < m, 0, r - 1)
+        columns = torch.where(2 * torch.arange(n) < n, 0, s - 1)
+        home = passes[:, :, rows[:, None], columns, torch.arange(m)[:, None], torch.arange(n)]
+        masks = (n_passing == 0, (n_passing == 1) & home, (n_passing == 1) & ~home, n_passing > 1)
+        torch.stack([mask.flatten(2).sum(dim=2) for mask in masks], dim=2)
+
+    def end(self) -> None:
+        """Give nothing."""
+
+    def describe(self) -> dict[str, str]:
+        """Say what it is."""
+        return {"name": "straightforward"}
 
 
 def make_model(name: str) -> nn.Module:
@@ -94,7 +110,7 @@ def runner(way: str, model: nn.Module, images: Tensor) -> Callable[[], object]:
         "opened": lambda: scoped(detail=None),
         "measured": scoped,
         "measured with torch": lambda: scoped(engine="torch"),
-        "straightforward": lambda: scoped(detail=None, handlers=[straightforward]),
+        "straightforward": lambda: scoped(detail=None, handlers=[Straightforward()]),
     }
     return makers[way]()
 

@@ -434,7 +434,7 @@ def test_strides_are_compared_too() -> None:
     from aliascope.seam.recomposition import misfit
 
     x = torch.rand(2, 3, 4, 4)
-    error, reason = misfit(x, x.contiguous(memory_format=torch.channels_last))
+    _, reason = misfit(x, x.contiguous(memory_format=torch.channels_last))
     assert "strides" in reason
 
 
@@ -601,8 +601,9 @@ def test_a_model_that_holds_a_traced_function_says_so(how: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "rate"), [((512, 512), (256, 256)), ((16, 64, 64), (16, 64, 64)), ((32, 64, 64), (16, 64, 64))]
-)  # fmt: skip
+    ("size", "rate"),
+    [((512, 512), (256, 256)), ((16, 64, 64), (16, 64, 64)), ((32, 64, 64), (16, 64, 64))],
+)
 def test_as_many_folds_as_there_may_be_are_counted(
     size: tuple[int, ...], rate: tuple[int, ...]
 ) -> None:

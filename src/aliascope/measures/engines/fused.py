@@ -196,7 +196,7 @@ def _run(function: Any, threads: int, *arguments: Any) -> None:
     torch is given its number back.
     """
     global _process
-    threads = min(threads, int(config.NUMBA_NUM_THREADS))
+    threads = min(threads, int(getattr(config, "NUMBA_NUM_THREADS", 1)))
     if threads == 1 or _process not in (None, os.getpid()):
         _ALONE[function](*arguments)
         return
