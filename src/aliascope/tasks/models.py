@@ -31,6 +31,7 @@ from aliascope.models.downloads import (
     published_file_name,
     read_published,
 )
+from aliascope.models.fingerprint import state_sha256
 from aliascope.models.preprocessing import (
     IMAGENET_PREPROCESSING,
     Normalized,
@@ -44,7 +45,6 @@ from aliascope.models.weights import (
     one_line,
     read_state_dict,
     refuse_mismatch,
-    state_sha256,
     unwrapped,
     weights_file,
 )
@@ -164,10 +164,6 @@ def load_model(
         preprocessing = replace(plan.recipe, **given)
         network = plan.load()
     network.eval()
-    if any(tensor.is_meta for tensor in network.state_dict().values()):
-        raise AliascopeError(
-            f"The network of {name} is on the meta device, where it has no values: make it on cpu."
-        )
     return LoadedModel(name, network, preprocessing, plan.weights, state_sha256(network))
 
 
