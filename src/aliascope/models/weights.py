@@ -30,7 +30,7 @@ state dict does not fit."""
 WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 """What ``DataParallel`` and ``torch.compile`` put before every name of a state dict."""
 
-HARMLESS = [argparse.Namespace]
+HARMLESS: list[Any] = [argparse.Namespace]
 """Of timm's checkpoints: data, which runs nothing."""
 
 LONGEST_NAME = 100
@@ -72,13 +72,12 @@ def weights_file(name: str, weights: str, published: Sequence[str] = ()) -> Path
 
 
 def read_state_dict(file: Path) -> Mapping[str, Tensor]:
-    """Read the tensors of a weights file, and plain values as modules' extra state may be.
+    """Read the state dict in a weights file.
 
     Parameters
     ----------
     file : pathlib.Path
-        Safetensors, by its ending, or what ``torch.save`` wrote of a state dict, alone or inside
-        a checkpoint under one of `NESTED_KEYS`.
+        As `read_checkpoint` reads it; the state dict alone, or under one of `NESTED_KEYS`.
 
     Returns
     -------
@@ -88,8 +87,7 @@ def read_state_dict(file: Path) -> Mapping[str, Tensor]:
     Raises
     ------
     AliascopeError
-        If the file is damaged, is no weights file, or holds other objects, which to read would
-        mean to run code.
+        As `read_checkpoint`, and if there is no state dict in it.
 
     Examples
     --------
@@ -99,6 +97,39 @@ def read_state_dict(file: Path) -> Mapping[str, Tensor]:
     ...     torch.save({"epoch": 3, "state_dict": {"weight": torch.ones(2)}}, file)
     ...     read_state_dict(file)
     {'weight': tensor([1., 1.])}
+    """
+    content = read_checkpoint(file)
+    for key in NESTED_KEYS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping) or not any(
+        isinstance(value, Tensor) for value in content.values()
+    ):
+        raise AliascopeError(
+            f"{file} holds no state dict: save one with torch.save(network.state_dict(), FILE)."
+        )
+    return content
+
+
+def read_checkpoint(file: Path) -> Any:
+    """Read a weights file: tensors, and plain values and containers, but nothing that runs code.
+
+    Parameters
+    ----------
+    file : pathlib.Path
+        Safetensors, by its ending, or what ``torch.save`` wrote.
+
+    Returns
+    -------
+    object
+        What was saved, its tensors on the CPU.
+
+    Raises
+    ------
+    AliascopeError
+        If the file is damaged, is no weights file, or holds other objects, which to read would
+        mean to run code.
     """
     if file.suffix == ".safetensors":
         from safetensors.torch import load_file
@@ -112,20 +143,9 @@ def read_state_dict(file: Path) -> Mapping[str, Tensor]:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(HARMLESS):
             warnings.simplefilter("ignore")
-            content = torch.load(file, weights_only=True, map_location="cpu")
+            return torch.load(file, weights_only=True, map_location="cpu")
     except Exception as error:
         _refuse_file(file, error)
-    for key in NESTED_KEYS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    if not isinstance(content, Mapping) or not any(
-        isinstance(value, Tensor) for value in content.values()
-    ):
-        raise AliascopeError(
-            f"{file} holds no state dict: save one with torch.save(network.state_dict(), FILE)."
-        )
-    return content
 
 
 def _refuse_file(file: Path, error: Exception) -> NoReturn:
