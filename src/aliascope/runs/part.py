@@ -87,8 +87,10 @@ class PartWriter:
         content = {"sites": list(sites), "unreadable": left_out, "eps": eps}
         with writing(self._place):
             self._draft.mkdir(parents=True, exist_ok=True)
-            samples.to_parquet(self._draft / "samples.parquet", index=False)
-            counts.to_parquet(self._draft / "counts.parquet", index=False)
+            for name, table in (("samples", samples), ("counts", counts)):
+                # A file, since pyarrow takes only paths that are UTF-8 in every locale.
+                with (self._draft / f"{name}.parquet").open("wb") as file:
+                    table.to_parquet(file, index=False)
             content["files"] = {
                 path.relative_to(self._draft).as_posix(): [path.stat().st_size, _sha256(path)]
                 for path in sorted(self._draft.rglob("*"))
@@ -223,7 +225,7 @@ class Part:
 def _check_array(folder: Path) -> None:
     """Refuse an array of an absurd size, or whose codecs could do more than decompress."""
     newer = folder / "zarr.json"
-    metadata = json.loads((newer if newer.exists() else folder / ".zarray").read_text())
+    metadata = json.loads((newer if newer.exists() else folder / ".zarray").read_bytes())
     shape = [int(length) for length in metadata["shape"]]
     if newer.exists():
         kind = str(metadata["data_type"])
