@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from aliascope.data.items import EXTENSIONS, Item, read_item
 from aliascope.data.synsets import IMAGENET_CLASSES, imagenet_synsets
 from aliascope.errors import AliascopeError
+from aliascope.files import unicode
 
 
 class ImageSet(Dataset[Item]):
@@ -58,8 +59,7 @@ class ImageSet(Dataset[Item]):
             raise AliascopeError(f"The set {name!r} got {counts}: give as many of each.")
         self.name = name
         self.paths = list(paths)
-        # A file's name need not be Unicode, but what a run is written in must.
-        self.names = [name.encode(errors="backslashreplace").decode() for name in names]
+        self.names = list(map(unicode, names))
         self.labels = None if labels is None else list(labels)
         self.transform = transform
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +63,14 @@ class ParquetSet(ShardSet):
         return content
 
 
-def _parquet(path: Path) -> Any:
+@contextlib.contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
     from pyarrow.parquet import ParquetFile
 
-    # Without threads of its own, which a forked process would lack.
-    return ParquetFile(path, pre_buffer=False)
+    # On an open file, since pyarrow takes only paths that are UTF-8 in every locale; without
+    # threads of its own, which a forked process would lack.
+    with path.open("rb") as file, ParquetFile(file, pre_buffer=False) as table:
+        yield table
 
 
 def _image_column(file: Any, path: Path) -> str:

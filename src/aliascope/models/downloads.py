@@ -240,7 +240,7 @@ def build_published_timm(name: str, architecture: str, published: Any) -> nn.Mod
         )
     except MISFITS as error:
         refuse_mismatch(name, file, error)
-    del network.pretrained_cfg["state_dict"]  # or the network would hold its weights twice
+    network.pretrained_cfg.pop("state_dict", None)  # or the network would hold its weights twice
     return network
 
 
