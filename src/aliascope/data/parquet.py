@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aliascope.data.archives import refusing_damage, shown
-from aliascope.data.shard_set import LARGEST_READ, UNKNOWN, ShardSet, _Index
+from aliascope.data.shard_set import LARGEST_READ, UNKNOWN, Index, ShardSet
 from aliascope.errors import AliascopeError
 
 MOST_IMAGES = 2**24
@@ -31,7 +31,8 @@ class ParquetSet(ShardSet):
 
     Examples
     --------
-    >>> import pyarrow, pyarrow.parquet, tempfile
+    >>> import io, pyarrow, pyarrow.parquet, tempfile
+    >>> from PIL import Image
     >>> from aliascope.models.preprocessing import IMAGENET_PREPROCESSING
     >>> picture = io.BytesIO()
     >>> Image.new("RGB", (256, 256)).save(picture, "PNG")
@@ -43,7 +44,7 @@ class ParquetSet(ShardSet):
     ('val.parquet/0', 7, torch.Size([3, 224, 224]))
     """
 
-    def _index(self, path: Path) -> _Index:
+    def _index(self, path: Path) -> Index:
         sentence = f"{path} is not a Parquet file, or it is damaged: download it again."
         with refusing_damage(path, sentence), _parquet(path) as file:
             counts = _rows_of_groups(file, path)
@@ -51,7 +52,7 @@ class ParquetSet(ShardSet):
         rows = [np.arange(count) for count in counts]
         groups = np.repeat(np.arange(len(counts)), counts)
         places = np.stack([groups, np.concatenate([groups[:0], *rows])], axis=1)
-        return _Index([str(row) for row in range(len(places))], labels, places)
+        return Index([str(row) for row in range(len(places))], labels, places)
 
     def _bytes(self, shard: int, first: int, second: int) -> bytes:
         path = self.paths[shard]

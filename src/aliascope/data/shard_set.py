@@ -27,16 +27,15 @@ from aliascope.files import unicode
 LARGEST_READ = 2**31
 """Bytes that are read at once: of a member of a tar, or of the images of a row group."""
 
-
 LARGEST_LABEL = 10**9 - 1
 """As for class folders, whose names have 9 digits at most."""
 
-
 UNKNOWN = -1
+"""Label of an image that has none."""
 
 
 @dataclass
-class _Index:
+class Index:
     """The images of one shard."""
 
     names: list[str]
@@ -113,7 +112,7 @@ class ShardSet(Dataset[Item], ABC):
         return {**self.__dict__, "_kept": None}
 
     @abstractmethod
-    def _index(self, path: Path) -> _Index:
+    def _index(self, path: Path) -> Index:
         """List the images of a shard."""
 
     @abstractmethod
