@@ -122,7 +122,7 @@ def test_a_pickled_network_is_refused_with_what_it_holds(tmp_path: Path) -> None
     assert "(torch.nn.modules.activation.ReLU and 1 more)" in refusal(tmp_path / "more.pth")
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:FutureWarning")
 def test_a_torchscript_file_is_refused_as_such(tmp_path: Path) -> None:
     torch.jit.script(tiny()).save(tmp_path / "script.pt")
     assert "(TorchScript)" in refusal(tmp_path / "script.pt")
