@@ -81,6 +81,25 @@ def test_an_attack_that_leaves_the_ball_is_refused(classifier, images):
         )
 
 
+def test_without_torchattacks_an_attack_names_the_extra_and_nothing_else_misses_it(
+    monkeypatch, classifier, images
+):
+    monkeypatch.setitem(sys.modules, "torchattacks", None)
+    with pytest.raises(al.AliascopeError) as caught:
+        Attack("pgd")
+    assert str(caught.value) == (
+        "The attack 'pgd' needs torchattacks, which is not installed: "
+        "pip install 'aliascope[attacks]'."
+    )
+    Options()
+    assert vanishing_gradients(classifier, images, LABELS) == 0
+
+
+def test_the_package_is_imported_without_torchattacks():
+    code = "import sys, aliascope.commands.main; assert 'torchattacks' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_vanishing_gradients_are_counted(images):
     flat = nn.Sequential(nn.Flatten(), nn.Linear(768, 4))
     assert vanishing_gradients(flat, images, LABELS) == 0

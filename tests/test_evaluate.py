@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import nn
@@ -329,6 +333,50 @@ def test_a_folder_in_the_home_folder_may_be_written_with_a_tilde(here, monkeypat
 def test_names_that_are_not_unicode_are_kept_as_escapes(here):
     Path(os.fsdecode(b"photos/0/\xff.png")).write_bytes(Path("photos/0/0.png").read_bytes())
     assert r"0/\udcff.png" in set(run("run").samples["name"])
+
+
+def made_of_everything(kind):
+    """Name data of the photographs whose every name goes beyond ASCII."""
+    Path("photos/0/0.png").rename("photos/0/für.png")
+    Path("photos").rename("Fotos-写真")
+    if kind == "folder":
+        return "Fotos-写真"
+    files = sorted(Path("Fotos-写真").rglob("*.png"))
+    if kind == "tar":
+        with tarfile.open("Fotos-写真.tar", "w") as tar:
+            for number, file in enumerate(files):
+                tar.add(file, f"{number:02}-{file.stem}.png")
+    else:
+        table = pa.table({"image": [file.read_bytes() for file in files]})
+        pq.write_table(table, "Fotos-写真.parquet")
+    return f"Fotos-写真.{kind}"
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar", "parquet"])
+def test_a_locale_that_is_not_utf8_changes_nothing_of_a_run(here, kind):
+    data = made_of_everything(kind)
+    torch.save(load_model("factories:net").network.state_dict(), "Gewichte-ü.pth")
+    command = [sys.executable, "-m", "aliascope", "evaluate", "-m", "factories:net", "-d", data]
+    command += ["--weights", "Gewichte-ü.pth", "--resize", "26", "--crop", "24", "-b", "5"]
+    command += ["--detail", "pixel", "--workers", "0", "-o"]
+    narrow = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    wide = {"LC_ALL": "C.UTF-8"}
+    for folder, locale in [("Lauf-ü", narrow), ("Lauf", wide)]:
+        done = subprocess.run(
+            [*command, folder], env={**os.environ, **locale}, capture_output=True, text=True
+        )
+        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+        assert "12 images" in done.stdout
+    one, two = (json.loads(Path(folder, "run.json").read_text()) for folder in ("Lauf-ü", "Lauf"))
+    assert one["data"] == two["data"] and one["model"] == two["model"]
+    assert al.load("Lauf-ü").samples.equals(al.load("Lauf").samples)
+    # Each may go on with what the other began.
+    for folder, locale in [("Lauf-ü", wide), ("Lauf-ü", narrow)]:
+        shutil.rmtree(f"{folder}/parts/000001")
+        done = subprocess.run(
+            [*command, folder, "--resume"], env={**os.environ, **locale}, capture_output=True
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def test_what_a_killed_process_left_half_written_goes_when_the_run_is_complete(here):

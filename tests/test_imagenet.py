@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,10 @@ from scipy.io import savemat
 import aliascope
 from aliascope.commands.main import main
 from aliascope.data import imagenet_synsets
-from aliascope.data.imagenet.prepare import prepare as imagenet
+from aliascope.data.imagenet.archive import OFFICIAL_MD5
+from aliascope.data.imagenet.folder import check_folder
+from aliascope.data.imagenet.labels import read_labels
+from aliascope.data.imagenet.prepare import prepare as prepare_images
 from aliascope.errors import AliascopeError
 from aliascope.models.preprocessing import IMAGENET_PREPROCESSING
 from aliascope.tasks.images import open_data
@@ -118,7 +122,7 @@ def here(tmp_path, monkeypatch):
 
 
 def prepare(archive="val.tar", folder="val", labels="labels.csv", count=IMAGES, **options):
-    return imagenet.prepare(archive, folder, labels, images=count, **options)
+    return prepare_images(archive, folder, labels, images=count, **options)
 
 
 def refusal(*args, **options) -> str:
@@ -147,7 +151,7 @@ def command(capsys, *args) -> tuple[int, str, str]:
     "labels", ["devkit.bin", "flat.tar.gz", "valprep.sh", "labels.csv", "header.csv"]
 )
 def test_every_source_of_labels_gives_the_same_folder(here, labels):
-    assert imagenet.read_labels(labels) == LABELS
+    assert read_labels(labels) == LABELS
     done = prepare(labels=labels)
     assert (done.copied, done.kept, done.notes, done.check.problem) == (IMAGES, 0, [], "")
     assert tree(here / "val") == TREE
@@ -213,9 +217,9 @@ def test_a_preparation_killed_outright_goes_on_to_the_same_folder(here):
     )
     assert died.returncode == -signal.SIGKILL
     left = tree(here / "val")
-    whole = {path: content for path, content in left.items() if not path.endswith(".part")}
+    whole = {path: content for path, content in left.items() if not path.endswith(".tmp")}
     assert len(left) == 5 and len(whole) == 4 and whole.items() <= TREE.items()
-    check = imagenet.check_folder("val", images=4)
+    check = check_folder("val", images=4)
     assert check.problem == "" and len(check.leftovers) == 1
     assert "1 temporary file of an interrupted preparation (first: n" in check.notes[0]
     times = mtimes(here / "val")
@@ -259,7 +263,9 @@ def test_after_ctrl_c_the_same_command_goes_on(here, monkeypatch, capsys, ctrl_c
 
 def test_ctrl_c_while_checking(here, monkeypatch, capsys, ctrl_c):
     prepare()
-    monkeypatch.setattr(imagenet, "_damage", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(
+        "aliascope.data.imagenet.folder._damage", lambda *_: os.kill(os.getpid(), signal.SIGINT)
+    )
     code, out, _ = command(capsys, "check", "val", "--images", IMAGES)
     assert (code, out) == (130, "")
 
@@ -425,19 +431,19 @@ def test_another_md5_than_the_official(here, monkeypatch):
     import hashlib
 
     digest = hashlib.md5((here / "val.tar").read_bytes()).hexdigest()
-    monkeypatch.setattr(imagenet, "OFFICIAL_MD5", digest)
+    monkeypatch.setattr("aliascope.data.imagenet.archive.OFFICIAL_MD5", digest)
     assert prepare(md5=True).check.problem == ""
 
 
 def test_the_constant_is_torchvisions():
     from torchvision.datasets.imagenet import ARCHIVE_META
 
-    assert ARCHIVE_META["val"] == ("ILSVRC2012_img_val.tar", imagenet.OFFICIAL_MD5)
+    assert ARCHIVE_META["val"] == ("ILSVRC2012_img_val.tar", OFFICIAL_MD5)
 
 
 def test_too_little_space_for_what_is_still_to_be_copied(here, monkeypatch):
-    usage = type(imagenet.shutil.disk_usage("."))(10**9, 10**9, 20_000)
-    monkeypatch.setattr(imagenet.shutil, "disk_usage", lambda path: usage)
+    usage = type(shutil.disk_usage("."))(10**9, 10**9, 20_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     assert refusal() == (
         "val needs 49.2 kB for 12 images, but there is room for 20.0 kB: free 29.2 kB, or pass a "
         "folder on another disk."
@@ -445,7 +451,7 @@ def test_too_little_space_for_what_is_still_to_be_copied(here, monkeypatch):
     monkeypatch.undo()
     os.chdir(here)
     prepare()
-    monkeypatch.setattr(imagenet.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     for path in list(TREE)[:3]:
         (here / "val" / path).unlink()
     assert prepare().copied == 3
@@ -472,7 +478,7 @@ def test_a_folder_that_cannot_be_written(here, nobody, monkeypatch):
         with pytest.raises(AliascopeError) as caught:
             prepare(folder=folder)
         assert str(caught.value) == (
-            f"{folder} cannot be written (Permission denied): mend that and run the same command "
+            f"{folder} cannot be written (Permission denied); mend that and run the same command "
             "again, or pass another folder."
         )
     assert list(Path("val").iterdir()) == []
@@ -518,7 +524,7 @@ def test_a_folder_prepared_with_other_labels(here):
         prepare()
     assert tree(here / "val") == before
     assert "of n02119022): pass the right labels, or another folder." in (
-        imagenet.check_folder("val", labels=LABELS, images=IMAGES).problem
+        check_folder("val", labels=LABELS, images=IMAGES).problem
     )
 
 
@@ -640,21 +646,21 @@ def test_check_tells_what_does_not_belong(here, capsys):
 
 
 def test_the_real_set_has_as_many_images_of_each_class(here, monkeypatch):
-    monkeypatch.setattr(imagenet, "IMAGES", 2000)  # 2 of each instead of 50.
+    monkeypatch.setattr("aliascope.data.imagenet.folder.IMAGES", 2000)  # 2 of each instead of 50.
     synsets = imagenet_synsets()
     for wnid in synsets:
         Path("val", wnid).mkdir(parents=True)
     for number in range(2000):
         Path("val", synsets[number % 1000], name(number + 1)).write_bytes(b"")
-    check = imagenet.check_folder("val", images=2000)
+    check = check_folder("val", images=2000)
     assert (check.problem, check.summary) == ("", "2,000 images in 1,000 classes, 2 in each")
     os.rename(f"val/{synsets[0]}/{name(1)}", f"val/{synsets[1]}/{name(1)}")
-    assert imagenet.check_folder("val", images=2000).problem == (
+    assert check_folder("val", images=2000).problem == (
         "val holds 1 image of n01440764, but 2 of every class are expected: pass the labels of "
         "the official devkit, and a folder without images."
     )
     os.unlink(f"val/{synsets[6]}/{name(7)}")
-    assert imagenet.check_folder("val", images=2000).problem == (
+    assert check_folder("val", images=2000).problem == (
         f"val is incomplete: it holds 1,999 of 2,000 images and lacks 1 (first: {name(7)}); "
         "prepare it from the whole archive, or pass --images 1999 if those are all."
     )

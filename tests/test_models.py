@@ -8,6 +8,8 @@ import random
 import socket
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from aliascope.commands.main import main
 from aliascope.data import collate
 from aliascope.errors import AliascopeError
 from aliascope.models.downloads import read_published
@@ -60,6 +63,20 @@ def wrapped():
     network = nn.Module()
     network.module = nn.Linear(2, 2)
     return network
+
+
+class Counting(nn.Conv2d):
+    steps = 3
+
+    def get_extra_state(self):
+        return {"steps": self.steps}
+
+    def set_extra_state(self, state):
+        self.steps = state["steps"]
+
+
+def counting():
+    return nn.Sequential(Counting(3, 4, 3, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 def failing():
@@ -228,6 +245,24 @@ def test_a_file_replaces_what_ones_own_function_chose(here: Path) -> None:
     assert "does not fit my_networks:wrapped" in refusal("my_networks:wrapped", weights="x.pth")
 
 
+def test_a_network_with_extra_state_is_loaded_and_told_apart(here: Path) -> None:
+    loaded = load_model("my_networks:counting")
+    loaded.network[0].steps = 4
+    torch.save(loaded.network.state_dict(), "x.pth")
+    again = load_model("my_networks:counting", weights="x.pth")
+    assert again.network[0].steps == 4
+    assert again.weights_sha256 != loaded.weights_sha256
+
+
+def test_the_sites_of_a_network_with_extra_state_are_listed(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["sites", "-m", "my_networks:counting"])
+    assert ended.value.code == 0
+    assert "1 sites can be measured" in capsys.readouterr().out
+
+
 def test_weights_that_are_neither_a_name_nor_a_file_are_refused(here: Path) -> None:
     assert "'best.pth'" in refusal("my_networks:tiny", weights="best.pth")
     assert "folder" in refusal("my_networks:tiny", weights=".")
@@ -364,7 +399,89 @@ def test_timm_weights_are_found_in_the_hubs_cache_without_a_network(
     loaded = load_model("timm:test_resnet")
     assert loaded.weights == "timm/test_resnet.r160_in1k"
     assert loaded.weights_sha256 == saved.weights_sha256
-    assert not constants.HF_HUB_OFFLINE and "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+    assert "state_dict" not in loaded.network.pretrained_cfg
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[http.server.HTTPServer]:
+    """A hub on this machine, with the files in `hub.files` by their paths."""
+    from huggingface_hub import constants
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.server.asked.append(self.path)
+            content = self.server.files.get(self.path)
+            self.send_response(404 if content is None else 200)
+            self.send_header("X-Repo-Commit", "0" * 40)
+            self.send_header("ETag", f'"{hash(self.path) % 10**9}"')
+            if content is None:
+                self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.do_HEAD()
+            self.wfile.write(self.server.files[self.path])
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.files, server.asked = {}, []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield server
+        server.shutdown()
+
+
+def test_timm_weights_come_from_the_hub_once_and_then_from_its_cache(
+    tmp_path: Path, hub: http.server.HTTPServer
+) -> None:
+    saved = load_model("timm:test_resnet", weights="none", seed=2)
+    # Some networks have no safetensors there.
+    torch.save(saved.network.state_dict(), tmp_path / "x.bin")
+    place = "/timm/test_resnet.r160_in1k/resolve/main/"
+    hub.files[f"{place}pytorch_model.bin"] = (tmp_path / "x.bin").read_bytes()
+    assert load_model("timm:test_resnet").weights_sha256 == saved.weights_sha256
+    asked = len(hub.asked)
+    assert hub.asked[0] == f"{place}model.safetensors" and asked >= 2
+    assert load_model("timm:test_resnet").weights_sha256 == saved.weights_sha256
+    assert len(hub.asked) == asked
+
+
+def test_a_malicious_or_unfit_file_of_the_hub_is_refused(
+    tmp_path: Path, hub: http.server.HTTPServer
+) -> None:
+    place = "/timm/test_resnet.r160_in1k/resolve/main/pytorch_model.bin"
+    torch.save({"fc.bias": Evil(tmp_path / "trace")}, tmp_path / "x.bin")
+    hub.files[place] = (tmp_path / "x.bin").read_bytes()
+    sentence = refusal("timm:test_resnet")
+    assert "delete it" in sentence and not (tmp_path / "trace").exists()
+    # Deleting what the sentence names is enough.
+    Path(sentence.partition(", cached")[0]).unlink()
+    torch.save({"fc.bias": torch.ones(1)}, tmp_path / "x.bin")
+    hub.files[place] = (tmp_path / "x.bin").read_bytes()
+    assert "does not fit timm:test_resnet" in refusal("timm:test_resnet")
+
+
+def test_a_hub_that_does_not_answer_is_given_up_on(
+    hub: http.server.HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr("aliascope.models.downloads.HUB_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        begin = time.monotonic()
+        assert "--weights FILE" in refusal("timm:test_resnet")
+        assert time.monotonic() - begin < 5
 
 
 def test_a_timm_network_without_published_weights_says_so() -> None:

@@ -25,7 +25,8 @@ from pyarrow import parquet
 from torch.utils.data import DataLoader
 
 import aliascope as al
-from aliascope.data import Images, collate, shards
+from aliascope.data import Images, collate, tars
+from aliascope.data import parquet as parquet_shards
 from aliascope.errors import AliascopeError
 from aliascope.evaluation.loop import Options, evaluate
 from aliascope.tasks.images import first_size, open_data
@@ -506,11 +507,11 @@ def test_a_row_without_an_image_gives_a_reason(tmp_path):
 
 def test_a_row_group_too_large_to_read_is_refused_before_it_is_read(tmp_path, monkeypatch):
     write_parquet(tmp_path / "x.parquet", some(4), group=3)
-    monkeypatch.setattr(shards, "_row_group", None)
-    monkeypatch.setattr(shards, "LARGEST_READ", 500)
+    monkeypatch.setattr(parquet_shards, "_row_group", None)
+    monkeypatch.setattr(parquet_shards, "LARGEST_READ", 500)
     assert "Row group 0" in refusal(tmp_path) and "smaller row groups" in refusal(tmp_path)
-    monkeypatch.setattr(shards, "LARGEST_READ", 2**31)
-    monkeypatch.setattr(shards, "MOST_IMAGES", 3)
+    monkeypatch.setattr(parquet_shards, "LARGEST_READ", 2**31)
+    monkeypatch.setattr(parquet_shards, "MOST_IMAGES", 3)
     assert "has 4 rows, but at most 3" in refusal(tmp_path)
 
 
@@ -519,7 +520,7 @@ def test_a_row_group_that_takes_more_than_it_says_is_left_off(tmp_path, monkeypa
     table = pa.table({"image": pa.array([b"x" * 100_000] * 1000, pa.binary())})
     parquet.write_table(table, tmp_path / "x.parquet")
     assert (tmp_path / "x.parquet").stat().st_size < 20_000
-    monkeypatch.setattr(shards, "LARGEST_READ", 1_000_000)
+    monkeypatch.setattr(parquet_shards, "LARGEST_READ", 1_000_000)
     images = open_data(str(tmp_path), SMALL)
     assert images[0].error.startswith("Row group 0") and "more than it says" in images[0].error
 
@@ -528,9 +529,11 @@ def test_the_last_row_group_is_kept_and_no_other(tmp_path, monkeypatch):
     write_parquet(tmp_path / "x.parquet", some(6), group=3)
     images = open_data(str(tmp_path), SMALL)
     read = []
-    original = shards._row_group
+    original = parquet_shards._row_group
     monkeypatch.setattr(
-        shards, "_row_group", lambda path, group: read.append(group) or original(path, group)
+        parquet_shards,
+        "_row_group",
+        lambda path, group: read.append(group) or original(path, group),
     )
     for index in (0, 1, 2, 3, 5, 4, 0):
         assert images[index].image is not None
@@ -595,7 +598,7 @@ def test_an_index_can_be_interrupted(tmp_path, monkeypatch):
     def interrupt(*_: Any) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(shards, "_label", interrupt)
+    monkeypatch.setattr(tars, "_label", interrupt)
     with pytest.raises(KeyboardInterrupt):
         open_data(str(tmp_path), SMALL)
 

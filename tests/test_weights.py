@@ -11,13 +11,15 @@ import pickle
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from aliascope.errors import AliascopeError
-from aliascope.models.weights import load_file, state_sha256, unwrapped
+from aliascope.models.fingerprint import state_sha256
+from aliascope.models.weights import load_file, unwrapped
 
 
 class Evil:
@@ -113,7 +115,17 @@ def test_code_in_a_weights_file_never_runs(tmp_path: Path, protocol: int | str) 
 
 def test_a_pickled_network_is_refused_with_what_it_holds(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2), tmp_path / "whole.pth")
-    assert "torch.nn.modules.linear.Linear" in refusal(tmp_path / "whole.pth")
+    assert "(torch.nn.modules.linear.Linear)" in refusal(tmp_path / "whole.pth")
+    # What is said to be harmless is not what is complained of.
+    contents = {"args": argparse.Namespace(lr=0.1), "a": nn.Linear(2, 2), "b": nn.ReLU()}
+    torch.save(contents, tmp_path / "more.pth")
+    assert "(torch.nn.modules.activation.ReLU and 1 more)" in refusal(tmp_path / "more.pth")
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:FutureWarning")
+def test_a_torchscript_file_is_refused_as_such(tmp_path: Path) -> None:
+    torch.jit.script(tiny()).save(tmp_path / "script.pt")
+    assert "(TorchScript)" in refusal(tmp_path / "script.pt")
 
 
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
@@ -154,6 +166,85 @@ def test_weights_of_another_network_are_refused_with_counts(
 def test_an_entry_that_is_no_tensor_is_refused(tmp_path: Path, saved: nn.Module) -> None:
     torch.save(dict(saved.state_dict(), **{"0.bias": "zero"}), tmp_path / "odd.pth")
     refusal(tmp_path / "odd.pth")
+
+
+# Extra state, which a module may make of anything
+
+
+class Counting(nn.Module):
+    """A module whose state dict holds what it is told."""
+
+    def __init__(self, extra: object) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2))
+        self.extra = extra
+
+    def get_extra_state(self) -> object:
+        return self.extra
+
+    def set_extra_state(self, state: object) -> None:
+        assert type(state) is type(self.extra)
+        self.extra = state
+
+
+EXTRA = [
+    {"steps": 3, "scale": 0.5, "history": [torch.arange(3), (True, None, "word")]},
+    7,
+    b"bytes",
+    np.arange(4.0),
+    {"b", "a"},
+]
+
+
+@pytest.mark.parametrize("extra", EXTRA, ids=lambda extra: type(extra).__name__)
+def test_the_fingerprint_covers_extra_state_by_its_value(extra: object) -> None:
+    first = state_sha256(Counting(extra))
+    assert state_sha256(Counting(copy.deepcopy(extra))) == first
+    assert state_sha256(Counting([extra, 0])) != first
+    assert len({state_sha256(Counting(each)) for each in EXTRA}) == len(EXTRA)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}, True),
+        ({"a": 1}, {"a": 1.0}, False),
+        ({"a": torch.ones(2)}, {"a": torch.zeros(2)}, False),
+        (["ab", "c"], ["a", "bc"], False),
+        ([[1], 2], [[1, 2]], False),
+        (io.BytesIO(b"state"), io.BytesIO(b"stats"), False),
+        (object(), object(), True),
+    ],
+)
+def test_two_extra_states_have_one_fingerprint_where_they_are_equal(
+    one: object, other: object, same: bool
+) -> None:
+    assert (state_sha256(Counting(one)) == state_sha256(Counting(other))) is same
+
+
+def test_extra_state_without_values_is_refused() -> None:
+    with pytest.raises(AliascopeError, match="meta device"):
+        state_sha256(Counting({"scale": torch.ones(2, device="meta")}))
+
+
+def test_extra_state_survives_the_way_through_a_file(tmp_path: Path) -> None:
+    saved, network = Counting({"steps": 3, "mean": torch.ones(2)}), Counting({"steps": 0})
+    torch.save(saved.state_dict(), tmp_path / "x.pth")
+    load_file("counting", network, tmp_path / "x.pth")
+    assert network.extra["steps"] == 3
+    assert state_sha256(network) == state_sha256(saved)
+
+
+def test_extra_state_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    torch.save(Counting({"steps": 3}).state_dict(), tmp_path / "x.pth")
+
+    class Picky(Counting):
+        def set_extra_state(self, state: object) -> None:
+            self.extra = state + 1  # a TypeError, for a dict
+
+    for network in (Picky(3), tiny()):
+        with pytest.raises(AliascopeError, match="does not fit net, so nothing was loaded"):
+            load_file("net", network, tmp_path / "x.pth")
 
 
 # The fingerprint

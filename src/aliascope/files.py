@@ -99,6 +99,30 @@ def plain(value: Any) -> Any:
         return None
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
-    if isinstance(value, str):  # a path need not be Unicode, but JSON is
-        return value.encode(errors="backslashreplace").decode()
-    return value
+    return unicode(value) if isinstance(value, str) else value
+
+
+def unicode(name: str) -> str:
+    r"""Give the name of a file as a run remembers it: the same under every locale.
+
+    Python reads names in the locale's encoding, so that under ``LC_ALL=C`` all but ASCII comes as
+    surrogates, which no file and no terminal takes.
+
+    Parameters
+    ----------
+    name : str
+        Of a file, as the system or an archive has it; any other text is given back.
+
+    Returns
+    -------
+    str
+        Its bytes as UTF-8; those that are none stand as escapes.
+
+    Examples
+    --------
+    >>> unicode("f\udcc3\udcbcr"), unicode("für"), unicode("f\udcff")
+    ('für', 'für', 'f\\udcff')
+    """
+    with contextlib.suppress(UnicodeEncodeError):  # surrogates that stand for no byte
+        name = name.encode(errors="surrogateescape").decode(errors="surrogateescape")
+    return name.encode(errors="backslashreplace").decode()

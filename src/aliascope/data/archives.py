@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import tarfile
 from collections.abc import Iterator
@@ -10,7 +11,77 @@ from pathlib import Path
 
 from aliascope.errors import AliascopeError
 
-_LONGEST_NAME = 100
+CHUNK = 1 << 20
+"""Bytes of a member that are read at once."""
+
+LONGEST_NAME = 100
+"""Characters of a name that are shown."""
+
+
+def open_archive(archive: Path) -> tarfile.TarFile:
+    """Open a tar archive, compressed or not.
+
+    Parameters
+    ----------
+    archive : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    tarfile.TarFile
+        To be closed.
+
+    Raises
+    ------
+    AliascopeError
+        If there is no such file, it cannot be read or is no tar archive.
+
+    Examples
+    --------
+    >>> open_archive(Path("gone.tar"))
+    Traceback (most recent call last):
+    aliascope.errors.AliascopeError: The archive gone.tar is not there: pass one that is.
+    """
+    if os.path.isdir(archive):
+        raise AliascopeError(
+            f"{archive} is a folder: pass the archive, which need not be unpacked."
+        )
+    if not os.path.isfile(archive):
+        raise AliascopeError(f"The archive {archive} is not there: pass one that is.")
+    sentence = f"{archive} is not a tar archive, or its beginning is damaged: download it again."
+    with refusing_damage(archive, sentence):
+        return tarfile.open(archive, "r:*")
+
+
+def chunks(tar: tarfile.TarFile, member: tarfile.TarInfo, archive: Path) -> Iterator[bytes]:
+    """Read a member's data bit by bit.
+
+    Parameters
+    ----------
+    tar, archive
+        As `members` takes them.
+    member : tarfile.TarInfo
+        A regular file among its members.
+
+    Yields
+    ------
+    bytes
+        At most `CHUNK` of them.
+
+    Raises
+    ------
+    AliascopeError
+        If the archive is cut off or damaged.
+    """
+    try:
+        data = tar.extractfile(member)
+        assert data is not None
+        while chunk := data.read(CHUNK):
+            yield chunk
+    except Exception as error:  # As in members.
+        raise AliascopeError(
+            f"{archive} cannot be read at {shown(member.name)} ({error}): download it again."
+        ) from error
 
 
 def members(tar: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
@@ -89,7 +160,7 @@ def shown(name: str) -> str:
     """
     if re.fullmatch(r"[\w./+-]{1,100}", name, re.ASCII):
         return name
-    return repr(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…")
+    return repr(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…")
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from aliascope.data.items import EXTENSIONS, Item, read_item
 from aliascope.data.synsets import IMAGENET_CLASSES, imagenet_synsets
 from aliascope.errors import AliascopeError
+from aliascope.files import unicode
 
 
 class ImageSet(Dataset[Item]):
@@ -58,8 +59,7 @@ class ImageSet(Dataset[Item]):
             raise AliascopeError(f"The set {name!r} got {counts}: give as many of each.")
         self.name = name
         self.paths = list(paths)
-        # A file's name need not be Unicode, but what a run is written in must.
-        self.names = [name.encode(errors="backslashreplace").decode() for name in names]
+        self.names = list(map(unicode, names))
         self.labels = None if labels is None else list(labels)
         self.transform = transform
 
@@ -84,7 +84,8 @@ def _size(path: Path) -> int:
         return -1
 
 
-def _folder(spec: str) -> Path:
+def existing_folder(spec: str) -> Path:
+    """Give the folder of a name, which may begin with ``~``; one that is none is refused."""
     folder = Path(spec).expanduser()
     try:
         folder.stat()
@@ -99,7 +100,7 @@ def _folder(spec: str) -> Path:
     return folder
 
 
-def _class_labels(
+def class_labels(
     spec: str, filled: list[Path], folders: list[Path], num_classes: int | None
 ) -> dict[Path, int]:
     """Read each class folder's label off its name, by the one rule that holds for all of them."""
@@ -113,7 +114,7 @@ def _class_labels(
             f"{kinds[1][0].name}): name all by WordNet id or all by class index."
         )
     if wordnet:
-        _check_imagenet(f"The class folders of {spec} are WordNet ids, which", num_classes)
+        check_imagenet(f"The class folders of {spec} are WordNet ids, which", num_classes)
         index = {synset: label for label, synset in enumerate(imagenet_synsets())}
         for folder in wordnet:
             if folder.name not in index:
@@ -141,7 +142,8 @@ def _class_labels(
     return {folder: label for label, folder in enumerate(folders)}
 
 
-def _check_imagenet(subject: str, num_classes: int | None) -> None:
+def check_imagenet(subject: str, num_classes: int | None) -> None:
+    """Refuse ImageNet's labels for a model of other classes."""
     if num_classes not in (None, IMAGENET_CLASSES):
         raise AliascopeError(
             f"{subject} are labelled with ImageNet's {IMAGENET_CLASSES} classes, but the model has "
@@ -153,7 +155,7 @@ def _holds_classes(folder: Path) -> bool:
     return any(re.fullmatch(r"n\d{8}", entry.name) for entry in folder.iterdir())
 
 
-def _entries(folder: Path) -> Iterator[Path]:
+def entries_of(folder: Path) -> Iterator[Path]:
     """List what is not hidden."""
     try:
         yield from (entry for entry in folder.iterdir() if not entry.name.startswith("."))
@@ -163,20 +165,21 @@ def _entries(folder: Path) -> Iterator[Path]:
         ) from error
 
 
-def _is_image(entry: Path) -> bool:
+def is_image(entry: Path) -> bool:
+    """Tell by its ending whether a file is an image."""
     # A dangling link is kept, to be reported as unreadable rather than left out in silence.
     return entry.suffix.lower() in EXTENSIONS and (
         entry.is_file() or (entry.is_symlink() and not entry.exists())
     )
 
 
-def _images_under(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+def images_under(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
     """List the images of a folder and of the folders in it, in the order of their names."""
     here = os.path.realpath(folder)
     if here in above:
         return  # A link back up would go round for ever.
-    for entry in sorted(_entries(folder), key=lambda entry: entry.name):
-        if _is_image(entry):
+    for entry in sorted(entries_of(folder), key=lambda entry: entry.name):
+        if is_image(entry):
             yield entry
         elif entry.is_dir():
-            yield from _images_under(entry, above | {here})
+            yield from images_under(entry, above | {here})

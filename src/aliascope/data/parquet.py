@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aliascope.data.archives import refusing_damage, shown
-from aliascope.data.shard_set import LARGEST_READ, UNKNOWN, ShardSet, _Index
+from aliascope.data.shard_set import LARGEST_READ, UNKNOWN, Index, ShardSet
 from aliascope.errors import AliascopeError
 
 MOST_IMAGES = 2**24
@@ -29,7 +31,8 @@ class ParquetSet(ShardSet):
 
     Examples
     --------
-    >>> import pyarrow, pyarrow.parquet, tempfile
+    >>> import io, pyarrow, pyarrow.parquet, tempfile
+    >>> from PIL import Image
     >>> from aliascope.models.preprocessing import IMAGENET_PREPROCESSING
     >>> picture = io.BytesIO()
     >>> Image.new("RGB", (256, 256)).save(picture, "PNG")
@@ -41,7 +44,7 @@ class ParquetSet(ShardSet):
     ('val.parquet/0', 7, torch.Size([3, 224, 224]))
     """
 
-    def _index(self, path: Path) -> _Index:
+    def _index(self, path: Path) -> Index:
         sentence = f"{path} is not a Parquet file, or it is damaged: download it again."
         with refusing_damage(path, sentence), _parquet(path) as file:
             counts = _rows_of_groups(file, path)
@@ -49,7 +52,7 @@ class ParquetSet(ShardSet):
         rows = [np.arange(count) for count in counts]
         groups = np.repeat(np.arange(len(counts)), counts)
         places = np.stack([groups, np.concatenate([groups[:0], *rows])], axis=1)
-        return _Index([str(row) for row in range(len(places))], labels, places)
+        return Index([str(row) for row in range(len(places))], labels, places)
 
     def _bytes(self, shard: int, first: int, second: int) -> bytes:
         path = self.paths[shard]
@@ -61,11 +64,14 @@ class ParquetSet(ShardSet):
         return content
 
 
-def _parquet(path: Path) -> Any:
+@contextlib.contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
     from pyarrow.parquet import ParquetFile
 
-    # Without threads of its own, which a forked process would lack.
-    return ParquetFile(path, pre_buffer=False)
+    # On an open file, since pyarrow takes only paths that are UTF-8 in every locale; without
+    # threads of its own, which a forked process would lack.
+    with path.open("rb") as file, ParquetFile(file, pre_buffer=False) as table:
+        yield table
 
 
 def _image_column(file: Any, path: Path) -> str:

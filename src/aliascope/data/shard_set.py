@@ -22,20 +22,20 @@ from torch.utils.data import Dataset
 from aliascope.data.archives import shown, unreadable
 from aliascope.data.items import Item, failed_item, read_item
 from aliascope.errors import AliascopeError
+from aliascope.files import unicode
 
 LARGEST_READ = 2**31
 """Bytes that are read at once: of a member of a tar, or of the images of a row group."""
 
-
 LARGEST_LABEL = 10**9 - 1
 """As for class folders, whose names have 9 digits at most."""
 
-
 UNKNOWN = -1
+"""Label of an image that has none."""
 
 
 @dataclass
-class _Index:
+class Index:
     """The images of one shard."""
 
     names: list[str]
@@ -78,9 +78,8 @@ class ShardSet(Dataset[Item], ABC):
         counts = [len(index.names) for index in indices]
         self._shard = np.repeat(np.arange(len(indices), dtype=np.int32), counts)
         self._places = np.concatenate([index.places for index in indices])
-        # A member's name need not be Unicode, but what a run is written in must.
         self.names = [
-            f"{shard}/{name}".encode(errors="backslashreplace").decode()
+            unicode(f"{shard}/{name}")
             for shard, index in zip(self.shards, indices, strict=True)
             for name in index.names
         ]
@@ -91,8 +90,10 @@ class ShardSet(Dataset[Item], ABC):
     @property
     def details(self) -> dict[str, Any]:
         """The number of shards, and the SHA-256 of their names and sizes."""
-        lines = [f"{name} {size}\n" for name, size in zip(self.shards, self.sizes, strict=True)]
-        digest = hashlib.sha256("".join(lines).encode(errors="backslashreplace"))
+        lines = [
+            f"{unicode(name)} {size}\n" for name, size in zip(self.shards, self.sizes, strict=True)
+        ]
+        digest = hashlib.sha256("".join(lines).encode())
         return {"shards": len(self.shards), "shards_sha256": digest.hexdigest()}
 
     def __len__(self) -> int:
@@ -111,7 +112,7 @@ class ShardSet(Dataset[Item], ABC):
         return {**self.__dict__, "_kept": None}
 
     @abstractmethod
-    def _index(self, path: Path) -> _Index:
+    def _index(self, path: Path) -> Index:
         """List the images of a shard."""
 
     @abstractmethod

@@ -1,7 +1,8 @@
-"""Images from shards: tar archives as WebDataset has them, and Parquet files of encoded images.
+"""Which files are shards, and the set of images in them.
 
-Nothing is extracted, unpickled or fetched. Each shard is indexed once; an image is read when it is
-asked for, by the process that asks.
+They are tar archives as WebDataset has them, or Parquet files of encoded images. Nothing is
+extracted, unpickled or fetched. Each shard is indexed once; an image is read when it is asked for,
+by the process that asks.
 """
 
 from __future__ import annotations
@@ -22,16 +23,9 @@ from aliascope.data.shard_set import ShardSet
 from aliascope.data.tars import TarSet
 from aliascope.errors import AliascopeError
 
-MOST_SHARDS = 100_000
-"""Files that a brace range may name."""
-
-
-_TAR = re.compile(r"(?i)\.(tar|tar\.(gz|bz2|xz|zst)|tgz|tbz2|txz)$")
-_PARQUET = re.compile(r"(?i)\.parquet$")
-_RANGE = re.compile(r"\{([0-9]{1,18})\.\.([0-9]{1,18})\}")
-
-
-# -- which shards ------------------------------------------------------------------------------
+TAR = re.compile(r"(?i)\.(tar|tar\.(gz|bz2|xz|zst)|tgz|tbz2|txz)$")
+PARQUET = re.compile(r"(?i)\.parquet$")
+"""How the names of shards end."""
 
 
 def is_shard(path: Path) -> bool:
@@ -51,12 +45,19 @@ def is_shard(path: Path) -> bool:
     >>> is_shard(Path("val-000.tar")), is_shard(Path("0.parquet")), is_shard(Path("a.jpg"))
     (True, True, False)
     """
-    return bool(_TAR.search(path.name) or _PARQUET.search(path.name))
+    return bool(TAR.search(path.name) or PARQUET.search(path.name))
 
 
 def shards_in(entries: Iterable[Path]) -> list[Path]:
     """Pick the shards among the entries of a folder."""
     return [entry for entry in entries if is_shard(entry) and not entry.is_dir()]
+
+
+RANGE = re.compile(r"\{([0-9]{1,18})\.\.([0-9]{1,18})\}")
+"""Of numbers, as a shell has it."""
+
+MOST_SHARDS = 100_000
+"""Files that a brace range may name."""
 
 
 def named_shards(spec: str) -> list[Path]:
@@ -85,7 +86,7 @@ def named_shards(spec: str) -> list[Path]:
     place = os.path.expanduser(spec)
     if os.path.isdir(place):
         return []
-    if not os.path.exists(place) and (_RANGE.search(place) or any(sign in place for sign in "*?[")):
+    if not os.path.exists(place) and (RANGE.search(place) or any(sign in place for sign in "*?[")):
         return _matching(spec, place)
     if not is_shard(Path(place)):
         return []
@@ -118,7 +119,7 @@ def _expanded(pattern: str) -> list[str]:
     >>> _expanded("val-{08..10}.tar")
     ['val-08.tar', 'val-09.tar', 'val-10.tar']
     """
-    match = _RANGE.search(pattern)
+    match = RANGE.search(pattern)
     if match is None:
         return [pattern]
     first, last = match.groups()
@@ -135,9 +136,6 @@ def _expanded(pattern: str) -> list[str]:
         for number in range(low, high + 1)
         for tail in tails
     ]
-
-
-# -- sets --------------------------------------------------------------------------------------
 
 
 def open_shards(
@@ -216,17 +214,11 @@ def shard_set(
     Traceback (most recent call last):
     aliascope.errors.AliascopeError: both holds a.tar as well as b.parquet: pass shards of one ...
     """
-    tars = [path for path in paths if _TAR.search(path.name)]
-    tables = [path for path in paths if _PARQUET.search(path.name)]
+    tars = [path for path in paths if TAR.search(path.name)]
+    tables = [path for path in paths if PARQUET.search(path.name)]
     if tars and tables:
         raise AliascopeError(
             f"{spec} holds {tars[0].name} as well as {tables[0].name}: pass shards of one kind, as "
             "in 'val-*.tar'."
         )
     return TarSet(spec, tars, transform) if tars else ParquetSet(spec, tables, transform)
-
-
-# -- tar archives ------------------------------------------------------------------------------
-
-
-# -- Parquet -----------------------------------------------------------------------------------

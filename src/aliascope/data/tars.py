@@ -16,14 +16,13 @@ import numpy as np
 
 from aliascope.data.archives import members, refusing_damage, shown, unreadable
 from aliascope.data.items import EXTENSIONS
-from aliascope.data.shard_set import LARGEST_LABEL, LARGEST_READ, UNKNOWN, ShardSet, _Index
+from aliascope.data.shard_set import LARGEST_LABEL, LARGEST_READ, UNKNOWN, Index, ShardSet
 from aliascope.errors import AliascopeError
 
 LARGEST_LABEL_FILE = 2**24
 """Bytes of a ``.cls`` or ``.json``."""
 
-
-_COMPRESSIONS = {
+COMPRESSIONS = {
     b"\x1f\x8b": "gunzip",
     b"BZh": "bunzip2",
     b"\xfd7zXZ\x00": "unxz",
@@ -47,6 +46,7 @@ class TarSet(ShardSet):
     Examples
     --------
     >>> import tempfile
+    >>> from PIL import Image
     >>> from aliascope.models.preprocessing import IMAGENET_PREPROCESSING
     >>> with tempfile.TemporaryDirectory() as here:
     ...     Image.new("RGB", (256, 256)).save(f"{here}/a.png")
@@ -59,7 +59,7 @@ class TarSet(ShardSet):
     ('val.tar/a.png', 7, torch.Size([3, 224, 224]))
     """
 
-    def _index(self, path: Path) -> _Index:
+    def _index(self, path: Path) -> Index:
         names: list[str] = []
         labels: list[int] = []
         places: list[tuple[int, int]] = []
@@ -73,7 +73,7 @@ class TarSet(ShardSet):
             raise unreadable(path, error) from error
         except tarfile.TarError as error:  # of a label that the file ends in
             raise AliascopeError(f"{path} is cut off or damaged: download it again.") from error
-        return _Index(names, np.array(labels, np.int64), np.array(places, np.int64).reshape(-1, 2))
+        return Index(names, np.array(labels, np.int64), np.array(places, np.int64).reshape(-1, 2))
 
     def _bytes(self, shard: int, first: int, second: int) -> bytes:
         path = self.paths[shard]
@@ -93,7 +93,7 @@ def _opened(path: Path) -> tarfile.TarFile:
         with path.open("rb") as file:
             begin = file.read(8)
         program = next(
-            (each for magic, each in _COMPRESSIONS.items() if begin.startswith(magic)), None
+            (each for magic, each in COMPRESSIONS.items() if begin.startswith(magic)), None
         )
         if program:
             raise AliascopeError(

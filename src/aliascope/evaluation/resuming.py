@@ -8,6 +8,7 @@ from typing import Any
 
 from aliascope.errors import AliascopeError
 from aliascope.evaluation.description import outcome_of
+from aliascope.files import plain
 from aliascope.runs.measurement import Measurement
 from aliascope.runs.store import Store, numbered
 
@@ -75,7 +76,7 @@ def leave_nothing(store: Store, created: list[Path]) -> None:
 def _check_same(store: Store, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse to go on with a run of something else, and say what differs."""
     for section in ("model", "data", "options"):
-        for key, value in now[section].items():
+        for key, value in plain(now[section]).items():
             had = before.get(section, {}).get(key)
             if had != value:
                 raise AliascopeError(

@@ -1,6 +1,6 @@
 """Published networks: built by their library, from its cache or a download that ends.
 
-What reads the files is never the library, or reads tensors only: a file could run code.
+What reads the files is never the library, which could run code that is in them.
 """
 
 from __future__ import annotations
@@ -10,12 +10,9 @@ import http.client
 import inspect
 import os
 import socket
-import ssl
 import sys
-import urllib.error
-import urllib.request
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlparse
@@ -24,10 +21,24 @@ import torch
 from torch import Tensor, nn
 
 from aliascope.errors import AliascopeError
-from aliascope.models.weights import copy_of_state, one_line, read_state_dict
+from aliascope.models.weights import (
+    MISFITS,
+    copy_of_state,
+    one_line,
+    read_checkpoint,
+    read_state_dict,
+    refuse_mismatch,
+)
 
 DOWNLOAD_TIMEOUT = 30.0
 """Seconds without a byte after which a download counts as failed."""
+
+
+HUB_TIMEOUT = 7.0
+"""Seconds to wait for an address of the hub, of which there are four."""
+
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+"""Names of a network's weights on the hub, in the order looked for."""
 
 
 def read_published(url: str, name: str) -> Mapping[str, Tensor]:
@@ -51,6 +62,11 @@ def read_published(url: str, name: str) -> Mapping[str, Tensor]:
     AliascopeError
         If the download fails or the cached file is damaged or holds code.
     """
+    return _read_cached(_file_of_url(url, name), name, read_state_dict)
+
+
+def _file_of_url(url: str, name: str) -> Path:
+    """Find a file in torch's cache, or download it into it."""
     file = Path(torch.hub.get_dir(), "checkpoints", published_file_name(url))
     if not file.exists():
         digits = torch.hub.HASH_REGEX.search(file.name)
@@ -65,12 +81,46 @@ def read_published(url: str, name: str) -> Mapping[str, Tensor]:
                     progress=sys.stderr.isatty(),
                 )
         except (OSError, http.client.HTTPException, RuntimeError) as error:
-            _refuse_download(name, url, one_line(error), error)
+            _refuse_download(name, url, error)
+    return file
+
+
+def _file_of_hub(repository: str, files: Sequence[str], name: str) -> Path:
+    """Find the first of some files in the hub's cache, or download it into it."""
+    from huggingface_hub import (
+        get_hf_file_metadata,
+        hf_hub_download,
+        hf_hub_url,
+        try_to_load_from_cache,
+    )
+    from huggingface_hub.errors import EntryNotFoundError
+
+    repository, _, tag = repository.partition("@")
+    revision = tag or None
+    for file in files:
+        there = try_to_load_from_cache(repository, file, revision=revision)
+        if isinstance(there, str):
+            return Path(there)
+    urls = {file: hf_hub_url(repository, file, revision=revision) for file in files}
     try:
-        return read_state_dict(file)
+        for file, url in urls.items():
+            with contextlib.suppress(EntryNotFoundError):
+                # Asked once: where there is no network the download would try for a minute.
+                get_hf_file_metadata(url, timeout=HUB_TIMEOUT)
+                return Path(hf_hub_download(repository, file, revision=revision))
+        raise FileNotFoundError(f"{repository} holds none of {', '.join(files)}")
+    except Exception as error:  # The hub's client raises its own, its transport's and the system's.
+        _refuse_download(name, urls[files[0]], error)
+
+
+def _read_cached(file: Path, name: str, read: Callable[[Path], Any]) -> Any:
+    try:
+        return read(file)
     except AliascopeError as error:
+        # The file itself, since the hub's client would link to a damaged one again.
         raise AliascopeError(
-            f"{file}, cached for {name}, cannot be read: delete it, and it is downloaded anew."
+            f"{file.resolve()}, cached for {name}, cannot be read: delete it, and it is downloaded "
+            "anew."
         ) from error
 
 
@@ -173,72 +223,32 @@ def build_published_timm(name: str, architecture: str, published: Any) -> nn.Mod
     Raises
     ------
     AliascopeError
-        If they are neither cached nor to be downloaded.
+        If they are neither cached nor to be downloaded, or the cached file is damaged.
     """
     import timm
 
-    url = published.url
     if published.hf_hub_id:
-        from huggingface_hub import constants
-
-        file = published.hf_hub_filename or "model.safetensors"
-        url = f"{constants.ENDPOINT}/{published.hf_hub_id}/resolve/main/{file}"
-    unreachable = _unreachable(url)
+        named = published.hf_hub_filename
+        file = _file_of_hub(published.hf_hub_id, (named,) if named else HUB_FILES, name)
+    else:
+        file = _file_of_url(published.url, name)
+    content = _read_cached(file, name, read_checkpoint)
     try:
-        with _tensors_only(), _hub_offline(bool(unreachable)), _impatient_downloads():
-            return timm.create_model(architecture, pretrained=True)
-    except Exception as error:
-        _refuse_download(name, url, unreachable or one_line(error), error)
+        overlay = {"state_dict": dict(content)}
+        network: Any = timm.create_model(
+            architecture, pretrained=True, pretrained_cfg_overlay=overlay
+        )
+    except MISFITS as error:
+        refuse_mismatch(name, file, error)
+    network.pretrained_cfg.pop("state_dict", None)  # or the network would hold its weights twice
+    return network
 
 
-def _refuse_download(name: str, url: str, reason: str, error: Exception) -> NoReturn:
+def _refuse_download(name: str, url: str, error: Exception) -> NoReturn:
     raise AliascopeError(
-        f"The weights of {name} could not be downloaded ({reason}): get {url} where there is a "
-        "network and pass it with --weights FILE."
+        f"The weights of {name} could not be downloaded ({one_line(error)}): get {url} where there "
+        "is a network and pass it with --weights FILE."
     ) from error
-
-
-def _unreachable(url: str) -> str:
-    """Ask once, so that the hub's client, which tries for a minute, need not; "" when reached."""
-    request = urllib.request.Request(url, method="HEAD")
-    try:
-        with urllib.request.urlopen(request, timeout=10):
-            return ""
-    except urllib.error.HTTPError:
-        return ""  # Whatever it answered, it is there.
-    except urllib.error.URLError as error:
-        # The hub's client may know certificates that Python does not.
-        return "" if isinstance(error.reason, ssl.SSLError) else one_line(error)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        return one_line(error)
-
-
-@contextlib.contextmanager
-def _hub_offline(offline: bool) -> Iterator[None]:
-    """Have the hub's client, where ``offline``, look in its cache only."""
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or offline
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
-
-
-@contextlib.contextmanager
-def _tensors_only() -> Iterator[None]:
-    """Have every ``torch.load`` in somebody else's code read tensors only."""
-    key = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(key)
-    os.environ[key] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[key]
-        else:
-            os.environ[key] = before
 
 
 @contextlib.contextmanager

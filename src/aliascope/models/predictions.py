@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from aliascope.errors import AliascopeError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def class_scores(output: Any) -> Tensor | None:
@@ -46,6 +48,7 @@ def record_predictions(samples: pd.DataFrame, output: Any) -> None:
 
     Examples
     --------
+    >>> import pandas as pd
     >>> samples = pd.DataFrame({"sample": [0, 1], "label": [2, 0]})
     >>> record_predictions(samples, torch.tensor([[0.1, 0.2, 0.7], [0.1, 0.2, 0.7]]))
     >>> samples["top1"].tolist()

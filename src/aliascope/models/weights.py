@@ -1,14 +1,14 @@
-"""Weights files: tensors are read from them and nothing is ever unpickled, and every entry fits."""
+"""Weights files: tensors are read from them, no code in them runs, and every entry fits."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import pickletools
 import re
 import urllib.error
 import warnings
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -23,59 +23,18 @@ from aliascope.errors import AliascopeError
 NESTED_KEYS = ("state_dict", "model", "state_dict_ema", "model_state_dict")
 """Where training scripts put the state dict inside a checkpoint, in the order looked for."""
 
-MISFITS = (RuntimeError, ValueError, KeyError)
-"""What ``load_state_dict`` and torchvision's builders raise when a state dict does not fit."""
+MISFITS = (RuntimeError, ValueError, LookupError, TypeError, AttributeError)
+"""What ``load_state_dict``, a module's ``set_extra_state`` and torchvision's builders raise when a
+state dict does not fit."""
 
 WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 """What ``DataParallel`` and ``torch.compile`` put before every name of a state dict."""
 
+HARMLESS: list[Any] = [argparse.Namespace]
+"""Of timm's checkpoints: data, which runs nothing."""
 
-def state_sha256(network: nn.Module) -> str:
-    """Give the fingerprint of a network's weights, whatever file or seed they came from.
-
-    Parameters
-    ----------
-    network : nn.Module
-        On any device.
-
-    Returns
-    -------
-    str
-        SHA-256, in hexadecimal, over the state dict's entries in the order of their names: name,
-        dtype, shape and raw bytes.
-
-    Raises
-    ------
-    AliascopeError
-        If the network has lazy parameters, which have no values yet.
-
-    Examples
-    --------
-    >>> a, b = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
-    >>> state_sha256(a) == state_sha256(b)
-    True
-    >>> nn.init.zeros_(b.weight).sum().item()
-    0.0
-    >>> state_sha256(a) == state_sha256(b)
-    False
-    """
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        if nn.parameter.is_lazy(value):
-            raise AliascopeError(
-                f"The network's {name} is lazy and has no value yet: run the network once before "
-                "handing it over."
-            )
-        if not isinstance(value, Tensor):
-            # The extra state of a module may be any object, whose bytes nothing defines.
-            digest.update(f"{name}\0{type(value).__name__}\0".encode())
-            continue
-        digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
-        value = value.detach().cpu()
-        value = value.int_repr() if value.is_quantized else value.to_dense()
-        value = torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
-        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+LONGEST_NAME = 100
+"""Characters of what a file says it holds."""
 
 
 def weights_file(name: str, weights: str, published: Sequence[str] = ()) -> Path:
@@ -113,24 +72,22 @@ def weights_file(name: str, weights: str, published: Sequence[str] = ()) -> Path
 
 
 def read_state_dict(file: Path) -> Mapping[str, Tensor]:
-    """Read the tensors of a weights file, and nothing but tensors.
+    """Read the state dict in a weights file.
 
     Parameters
     ----------
     file : pathlib.Path
-        Safetensors, by its ending, or what ``torch.save`` wrote of a state dict, alone or inside
-        a checkpoint under one of `NESTED_KEYS`.
+        As `read_checkpoint` reads it; the state dict alone, or under one of `NESTED_KEYS`.
 
     Returns
     -------
     mapping of str to Tensor
-        On the CPU.
+        On the CPU. The extra state of modules is numbers, words or containers of such.
 
     Raises
     ------
     AliascopeError
-        If the file is damaged, is no weights file, or holds objects other than tensors, which to
-        read would mean to run code.
+        As `read_checkpoint`, and if there is no state dict in it.
 
     Examples
     --------
@@ -141,22 +98,7 @@ def read_state_dict(file: Path) -> Mapping[str, Tensor]:
     ...     read_state_dict(file)
     {'weight': tensor([1., 1.])}
     """
-    if file.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(file, device="cpu")
-        except Exception as error:
-            raise AliascopeError(
-                f"{file} cannot be read as safetensors ({one_line(error)}): get the file anew."
-            ) from error
-    try:
-        # timm's checkpoints hold an argparse.Namespace, which is data and runs nothing.
-        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
-            warnings.simplefilter("ignore")
-            content = torch.load(file, weights_only=True, map_location="cpu")
-    except Exception as error:
-        _refuse_file(file, error)
+    content = read_checkpoint(file)
     for key in NESTED_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -170,11 +112,45 @@ def read_state_dict(file: Path) -> Mapping[str, Tensor]:
     return content
 
 
+def read_checkpoint(file: Path) -> Any:
+    """Read a weights file: tensors, and plain values and containers, but nothing that runs code.
+
+    Parameters
+    ----------
+    file : pathlib.Path
+        Safetensors, by its ending, or what ``torch.save`` wrote.
+
+    Returns
+    -------
+    object
+        What was saved, its tensors on the CPU.
+
+    Raises
+    ------
+    AliascopeError
+        If the file is damaged, is no weights file, or holds other objects, which to read would
+        mean to run code.
+    """
+    if file.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(file, device="cpu")
+        except Exception as error:
+            raise AliascopeError(
+                f"{file} cannot be read as safetensors ({one_line(error)}): get the file anew."
+            ) from error
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(HARMLESS):
+            warnings.simplefilter("ignore")
+            return torch.load(file, weights_only=True, map_location="cpu")
+    except Exception as error:
+        _refuse_file(file, error)
+
+
 def _refuse_file(file: Path, error: Exception) -> NoReturn:
-    text = str(error)
-    code = re.search(r"GLOBAL (\S+)", text)
-    if code or "TorchScript" in text or _is_pickle(file):
-        held = code.group(1) if code else "TorchScript" if "TorchScript" in text else "objects"
+    held = _held_beside_tensors(file)
+    if held:
         raise AliascopeError(
             f"{file} holds more than tensors ({held}), which could run code and is refused: save "
             "the weights alone with torch.save(network.state_dict(), FILE)."
@@ -184,13 +160,25 @@ def _refuse_file(file: Path, error: Exception) -> NoReturn:
     ) from error
 
 
+def _held_beside_tensors(file: Path) -> str:
+    """Say what a file holds that could run code, without running it; "" where none is found."""
+    with contextlib.suppress(Exception):  # Whatever a file that is none leads the readers to.
+        if not zipfile.is_zipfile(file):
+            return "objects" if _is_pickle(file) else ""
+        with zipfile.ZipFile(file) as archive:
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                return "TorchScript"
+        with torch.serialization.safe_globals(HARMLESS):
+            names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file))
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        return f"{names[0][:LONGEST_NAME]}{others}" if names else ""
+    return ""
+
+
 def _is_pickle(file: Path) -> bool:
-    """Parse the file's first pickle, without running it."""
-    try:
-        with file.open("rb") as stream:
-            return sum(1 for _ in pickletools.genops(stream)) > 1
-    except Exception:  # Whatever a file that is none leads the parser to.
-        return False
+    """Parse the file's first pickle."""
+    with file.open("rb") as stream:
+        return sum(1 for _ in pickletools.genops(stream)) > 1
 
 
 def unwrapped(state: Mapping[str, Tensor], network: nn.Module | None = None) -> Any:

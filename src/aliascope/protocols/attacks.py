@@ -43,7 +43,7 @@ class Attack:
     Raises
     ------
     AliascopeError
-        If torchattacks has no such class, or a number is out of its range.
+        If torchattacks is not installed or has no such class, or a number is out of its range.
 
     Examples
     --------
@@ -182,7 +182,13 @@ def vanishing_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> int
 
 
 def _attack_class(name: str) -> Any:
-    import torchattacks
+    try:
+        import torchattacks
+    except ImportError:
+        raise AliascopeError(
+            f"The attack {name!r} needs torchattacks, which is not installed: "
+            "pip install 'aliascope[attacks]'."
+        ) from None
 
     classes = {
         key.lower(): value

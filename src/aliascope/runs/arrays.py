@@ -75,7 +75,7 @@ def open_array(folder: Path) -> Any:
 
 def _check(folder: Path) -> None:
     newer = folder / "zarr.json"
-    metadata = json.loads((newer if newer.exists() else folder / ".zarray").read_text())
+    metadata = json.loads((newer if newer.exists() else folder / ".zarray").read_bytes())
     shape = [int(length) for length in metadata["shape"]]
     if newer.exists():
         kind = str(metadata["data_type"])

@@ -109,8 +109,10 @@ class PartWriter:
         }
         with writing(self._place):
             self._draft.mkdir(parents=True, exist_ok=True)
-            samples.to_parquet(self._draft / "samples.parquet", index=False)
-            values.to_parquet(self._draft / "values.parquet", index=False)
+            for name, table in (("samples", samples), ("values", values)):
+                # A file, since pyarrow takes only paths that are UTF-8 in every locale.
+                with (self._draft / f"{name}.parquet").open("wb") as file:
+                    table.to_parquet(file, index=False)
             content["files"] = {
                 path.relative_to(self._draft).as_posix(): [path.stat().st_size, _sha256(path)]
                 for path in sorted(self._draft.rglob("*"))

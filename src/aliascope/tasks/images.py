@@ -1,9 +1,4 @@
-"""Images from a folder or from shards, with labels where these say them.
-
-``imagenet_synsets.txt``, beside this file, holds the 1,000 WordNet ids of ILSVRC2012 in the order
-of the class indices, which is their sorted order. It is the file ``imagenet_synsets.txt`` of timm
-1.0.31 (Apache-2.0), byte for byte.
-"""
+"""Images by name: samples, oscillations, a folder or shards, with labels where these say them."""
 
 from __future__ import annotations
 
@@ -14,15 +9,16 @@ from torch import Tensor
 
 from aliascope.data.folders import (
     ImageSet,
-    _check_imagenet,
-    _class_labels,
-    _entries,
-    _folder,
-    _images_under,
-    _is_image,
+    check_imagenet,
+    class_labels,
+    entries_of,
+    existing_folder,
+    images_under,
+    is_image,
 )
 from aliascope.data.items import EXTENSIONS, Images
 from aliascope.data.samples import sample_files
+from aliascope.data.shards import named_shards, open_shards, shard_set, shards_in
 from aliascope.errors import AliascopeError
 
 
@@ -73,8 +69,6 @@ def open_data(
     >>> len(images), images[3].name, images[3].label, images[3].image.shape
     (20, 'imagenet_03_990.jpg', 990, torch.Size([3, 224, 224]))
     """
-    from aliascope.data.shards import named_shards, open_shards, shards_in
-
     if _are_oscillations(spec):
         from aliascope.tasks.oscillations import open_oscillations
 
@@ -87,7 +81,7 @@ def open_data(
             )
         return made
     if spec == "samples":
-        _check_imagenet("The samples", num_classes)
+        check_imagenet("The samples", num_classes)
         samples = sample_files()
         files = [file for file, _ in samples]
         return ImageSet(
@@ -96,10 +90,10 @@ def open_data(
     shards = named_shards(spec)
     if shards:
         return open_shards(spec, shards, transform, num_classes=num_classes)
-    folder = _folder(spec)
-    entries = sorted(_entries(folder), key=lambda entry: entry.name)
-    loose = [entry for entry in entries if _is_image(entry)]
-    by_class = {entry: list(_images_under(entry)) for entry in entries if entry.is_dir()}
+    folder = existing_folder(spec)
+    entries = sorted(entries_of(folder), key=lambda entry: entry.name)
+    loose = [entry for entry in entries if is_image(entry)]
+    by_class = {entry: list(images_under(entry)) for entry in entries if entry.is_dir()}
     filled = {entry: files for entry, files in by_class.items() if files}
     if loose and filled:
         raise AliascopeError(
@@ -115,7 +109,7 @@ def open_data(
         )
     if loose:
         return ImageSet(spec, loose, [file.name for file in loose], None, transform)
-    label_of = _class_labels(spec, list(filled), list(by_class), num_classes)
+    label_of = class_labels(spec, list(filled), list(by_class), num_classes)
     paths = [path for files in filled.values() for path in files]
     labels = [label_of[entry] for entry, files in filled.items() for _ in files]
     names = [path.relative_to(folder).as_posix() for path in paths]
@@ -156,17 +150,15 @@ def first_size(spec: str, transform: Callable[[Image.Image], Tensor]) -> tuple[i
 
 def _opened_one_by_one(spec: str, transform: Callable[[Image.Image], Tensor]) -> Iterator[Images]:
     """Open no more of a set at a time than is needed to see its first image."""
-    from aliascope.data.shards import named_shards, shard_set, shards_in
-
     if spec == "samples" or _are_oscillations(spec):
         yield open_data(spec, transform)
         return
     shards = named_shards(spec)
     if not shards:
-        folder = _folder(spec)
-        for file in _images_under(folder):
+        folder = existing_folder(spec)
+        for file in images_under(folder):
             yield ImageSet(spec, [file], [file.name], None, transform)
-        shards = shards_in(_entries(folder))
+        shards = shards_in(entries_of(folder))
     for shard in sorted(shards):
         yield shard_set(spec, [shard], transform)
 

@@ -21,15 +21,15 @@ from aliascope.errors import AliascopeError
 IMAGES = 50_000
 """Images of the validation set."""
 
-
 Step = Literal["reading the index", "hashing", "copying", "checking"]
 
+"""Of a preparation or a check."""
 
 Progress = Callable[[Step, int, int], None]
 """Called with the step and how much of how much is done: of images when checking, else of bytes."""
 
-
-_LEFTOVER = re.compile(rf"\.{IMAGE_NAME.pattern}\.[0-9a-f]{{8}}\.part")
+LEFTOVER = re.compile(rf"\.{IMAGE_NAME.pattern}\.[0-9a-f]{{8}}\.tmp")
+"""How `aliascope.files.replacing` names the draft of an image."""
 
 
 @dataclass(frozen=True)
@@ -66,37 +66,37 @@ class FolderCheck:
         """The numbers, in one line."""
         fewest, most = min(self.counts.values(), default=0), max(self.counts.values(), default=0)
         each = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-        classes = _count(len(self.counts), "class", "classes")
-        return f"{_count(self.images, 'image')} in {classes}, {each} in each"
+        classes = counted(len(self.counts), "class", "classes")
+        return f"{counted(self.images, 'image')} in {classes}, {each} in each"
 
     @property
     def problem(self) -> str:
         """Why the folder is not complete, in one sentence with the remedy; empty when it is."""
         if self.foreign:
-            others = _count(
+            others = counted(
                 len(self.foreign), "image or folder of images", "images or folders of images"
             )
             return (
                 f"{self.folder} holds {others} out of place "
-                f"({_first(self.foreign)}): move them out, or pass another folder."
+                f"({first_of(self.foreign)}): move them out, or pass another folder."
             )
         if self.misplaced:
             first, label = self.misplaced[0]
             return (
-                f"{self.folder} holds {_count(len(self.misplaced), 'image')} in another class "
+                f"{self.folder} holds {counted(len(self.misplaced), 'image')} in another class "
                 f"folder than the labels say (first: {first}, which is of {label}): pass the "
                 "right labels, or another folder."
             )
         if self.repeated:
             return (
-                f"{self.folder} holds {_count(len(self.repeated), 'image')} in more than one class "
-                f"folder ({_first(self.repeated)}): remove the wrong ones, or prepare an empty "
-                "folder."
+                f"{self.folder} holds {counted(len(self.repeated), 'image')} in more than one "
+                f"class folder ({first_of(self.repeated)}): remove the wrong ones, or prepare an "
+                "empty folder."
             )
         if self.missing or self.images != self.expected:
             lacks = ""
             if self.missing:
-                lacks = f" and lacks {len(self.missing):,} ({_first(self.missing)})"
+                lacks = f" and lacks {len(self.missing):,} ({first_of(self.missing)})"
             alone = f", or pass --images {self.images} if those are all" if self.images else ""
             return (
                 f"{self.folder} is incomplete: it holds {self.images:,} of {self.expected:,} "
@@ -106,7 +106,7 @@ class FolderCheck:
         uneven = [wnid for wnid, count in self.counts.items() if count != each]
         if self.expected == IMAGES and uneven:
             return (
-                f"{self.folder} holds {_count(self.counts[uneven[0]], 'image')} of {uneven[0]}, "
+                f"{self.folder} holds {counted(self.counts[uneven[0]], 'image')} of {uneven[0]}, "
                 f"but {each} of every class are expected: pass the labels of the official "
                 "devkit, and a folder without images."
             )
@@ -120,16 +120,16 @@ class FolderCheck:
             name, reason = self.damaged[0]
             verb = "is" if len(self.damaged) == 1 else "are"
             notes.append(
-                f"{_count(len(self.damaged), 'image')} {verb} damaged (first: {name}: {reason})."
+                f"{counted(len(self.damaged), 'image')} {verb} damaged (first: {name}: {reason})."
             )
         if self.stray:
-            stray = _count(len(self.stray), "other file or folder", "other files and folders")
-            notes.append(f"{stray} beside the images ({_first(self.stray)}).")
+            stray = counted(len(self.stray), "other file or folder", "other files and folders")
+            notes.append(f"{stray} beside the images ({first_of(self.stray)}).")
         if self.leftovers:
-            left = _count(len(self.leftovers), "temporary file")
+            left = counted(len(self.leftovers), "temporary file")
             notes.append(
-                f"{left} of an interrupted preparation ({_first(self.leftovers)}): prepare again, "
-                "which removes them."
+                f"{left} of an interrupted preparation ({first_of(self.leftovers)}): prepare "
+                "again, which removes them."
             )
         return notes
 
@@ -170,18 +170,19 @@ def check_folder(
 
     Examples
     --------
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as here:
     ...     check_folder(here, images=3).problem
     '/... is incomplete: it holds 0 of 3 images; prepare it from the whole archive.'
     """
     folder = Path(folder)
-    _check_number(images)
-    if not _is_folder(folder):
+    check_number(images)
+    if not is_folder(folder):
         raise AliascopeError(
             f"The folder {folder} does not exist: pass one that aliascope imagenet prepare made."
         )
-    check = _survey(folder, labels, images)
-    report = progress or _silent
+    check = survey(folder, labels, images)
+    report = progress or silent
     damaged = []
     for done, name in enumerate(_images_of(folder), start=1):
         if reason := _damage(folder / name, verify):
@@ -190,7 +191,8 @@ def check_folder(
     return replace(check, damaged=damaged)
 
 
-def _is_folder(folder: Path) -> bool:
+def is_folder(folder: Path) -> bool:
+    """Whether there is such a folder; a file of that name is refused."""
     # os.path's questions, unlike pathlib's, never raise.
     if os.path.isdir(folder):
         return True
@@ -199,7 +201,7 @@ def _is_folder(folder: Path) -> bool:
     return False
 
 
-def _survey(folder: Path, labels: Mapping[str, str] | None, images: int) -> FolderCheck:
+def survey(folder: Path, labels: Mapping[str, str] | None, images: int) -> FolderCheck:
     """List what is there, and compare it with what should be."""
     synsets = set(imagenet_synsets())
     counts = dict.fromkeys(sorted(synsets), 0) if images == IMAGES else {}
@@ -217,7 +219,7 @@ def _survey(folder: Path, labels: Mapping[str, str] | None, images: int) -> Fold
             if IMAGE_NAME.fullmatch(file.name) and not file.is_dir():
                 counts[entry.name] += 1
                 places.setdefault(file.name, []).append(entry.name)
-            elif _LEFTOVER.fullmatch(file.name):
+            elif LEFTOVER.fullmatch(file.name):
                 leftovers.append(name)
             elif not file.name.startswith("."):
                 (foreign if _would_be_read(file) else stray).append(name)
@@ -300,18 +302,27 @@ def _damage(path: Path, verify: bool) -> str:
     return ""
 
 
-def _silent(step: Step, done: int, total: int) -> None:
-    pass
+def silent(step: Step, done: int, total: int) -> None:
+    """Take no notice of the progress."""
 
 
-def _check_number(images: int) -> None:
+def check_number(images: int) -> None:
+    """Refuse a complete folder of no images."""
     if images < 1:
         raise AliascopeError(f"images is {images}, but it must be 1 or more.")
 
 
-def _first(names: Sequence[str]) -> str:
+def first_of(names: Sequence[str]) -> str:
+    """Name the first of several, for a sentence."""
     return f"first: {shown(names[0])}"
 
 
-def _count(number: int, one: str, several: str = "") -> str:
+def counted(number: int, one: str, several: str = "") -> str:
+    """Say how many there are, in the singular or plural.
+
+    Examples
+    --------
+    >>> counted(1, "class", "classes"), counted(50_000, "image")
+    ('1 class', '50,000 images')
+    """
     return f"{number:,} {one if number == 1 else several or one + 's'}"

@@ -7,38 +7,25 @@ import io
 import os
 import re
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.filesize import decimal
 
-from aliascope.data.archives import members, shown, unreadable
+from aliascope.data.archives import chunks, members, open_archive, shown, unreadable
 from aliascope.data.synsets import imagenet_synsets
 from aliascope.errors import AliascopeError
 
 IMAGE_NAME = re.compile(r"ILSVRC2012_val_[0-9]{8}\.JPEG")
 """How the images are named."""
 
-
-_WORDNET_ID = re.compile(r"n[0-9]{8}")
-
-
-_MOVE = re.compile(rf"mv[ \t]+({IMAGE_NAME.pattern})[ \t]+({_WORDNET_ID.pattern})/?")
-
-
-_GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
-
-
-_META = "meta.mat"
-
-
-_CHUNK = 1 << 20
-
-
-_LARGEST_LABELS = 64 << 20
+LARGEST_LABELS = 64 << 20
 """Bytes; those of the real set take 3 MB at most."""
+
+LABEL_KINDS = "the devkit (ILSVRC2012_devkit_t12.tar.gz), valprep.sh, or a CSV table of file,wnid"
+"""What `read_labels` reads, for sentences."""
 
 
 def read_labels(file: str | Path) -> dict[str, str]:
@@ -64,6 +51,7 @@ def read_labels(file: str | Path) -> dict[str, str]:
 
     Examples
     --------
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as here:
     ...     _ = Path(here, "a").write_text("mv ILSVRC2012_val_00000001.JPEG n01751748/")
     ...     read_labels(f"{here}/a")
@@ -72,7 +60,7 @@ def read_labels(file: str | Path) -> dict[str, str]:
     file = Path(file)
     if not os.path.isfile(file):
         what = "is a folder" if os.path.isdir(file) else "is not there"
-        raise AliascopeError(f"The labels' file {file} {what}: pass {_LABEL_KINDS}.")
+        raise AliascopeError(f"The labels' file {file} {what}: pass {LABEL_KINDS}.")
     try:
         pairs = _labels_in_devkit(file) if _is_tar(file) else _labels_in_text(file)
     except OSError as error:
@@ -83,7 +71,7 @@ def read_labels(file: str | Path) -> dict[str, str]:
         if wnid not in synsets:
             raise AliascopeError(
                 f"{file} gives {name} the class {shown(wnid)}, which is none of ILSVRC2012's "
-                f"1,000 WordNet ids: correct it, or pass {_LABEL_KINDS}."
+                f"1,000 WordNet ids: correct it, or pass {LABEL_KINDS}."
             )
         if labels.setdefault(name, wnid) != wnid:
             raise AliascopeError(
@@ -92,19 +80,23 @@ def read_labels(file: str | Path) -> dict[str, str]:
     return labels
 
 
-_LABEL_KINDS = "the devkit (ILSVRC2012_devkit_t12.tar.gz), valprep.sh, or a CSV table of file,wnid"
+GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
+"""Member of the devkit with a number for each image, in the order of the images."""
+
+META = "meta.mat"
+"""Member of the devkit that says which class a number is."""
 
 
 def _labels_in_devkit(file: Path) -> list[tuple[str, str]]:
     found = _devkit_members(file)
-    wnid_of = _wordnet_ids(file, found[_META])
+    wnid_of = _wordnet_ids(file, found[META])
     pairs = []
-    for number, line in enumerate(found[_GROUND_TRUTH].split(), start=1):
+    for number, line in enumerate(found[GROUND_TRUTH].split(), start=1):
         wnid = wnid_of.get(int(line)) if line.isdigit() and len(line) < 10 else None
         if wnid is None:
             raise AliascopeError(
-                f"Line {number} of {_GROUND_TRUTH} in {file} is {shown(line.decode('latin-1'))}, "
-                f"which is no ILSVRC2012_ID of {_META}: get the devkit again."
+                f"Line {number} of {GROUND_TRUTH} in {file} is {shown(line.decode('latin-1'))}, "
+                f"which is no ILSVRC2012_ID of {META}: get the devkit again."
             )
         pairs.append((f"ILSVRC2012_val_{number:08d}.JPEG", wnid))
     return pairs
@@ -113,21 +105,21 @@ def _labels_in_devkit(file: Path) -> list[tuple[str, str]]:
 def _devkit_members(file: Path) -> dict[str, bytes]:
     """Read the two members, by their base names: some archives lack the top folder."""
     found: dict[str, bytes] = {}
-    with _open_archive(file) as tar:
+    with open_archive(file) as tar:
         for member in members(tar, file):
             name = member.name.rsplit("/", 1)[-1]
-            if name not in (_META, _GROUND_TRUTH) or name in found or not member.isreg():
+            if name not in (META, GROUND_TRUTH) or name in found or not member.isreg():
                 continue
-            if member.size > _LARGEST_LABELS:
+            if member.size > LARGEST_LABELS:
                 raise AliascopeError(
                     f"{name} in {file} takes {decimal(member.size)}, too much for labels: get the "
                     "devkit again."
                 )
-            found[name] = b"".join(_chunks(tar, member, file))
+            found[name] = b"".join(chunks(tar, member, file))
             if len(found) == 2:
                 return found
-    lacking = _META if _META not in found else _GROUND_TRUTH
-    raise AliascopeError(f"{file} is an archive without {lacking}: pass {_LABEL_KINDS}.")
+    lacking = META if META not in found else GROUND_TRUTH
+    raise AliascopeError(f"{file} is an archive without {lacking}: pass {LABEL_KINDS}.")
 
 
 def _wordnet_ids(file: Path, content: bytes) -> dict[int, str]:
@@ -142,20 +134,27 @@ def _wordnet_ids(file: Path, content: bytes) -> dict[int, str]:
         }
     except Exception as error:  # SciPy raises whatever a damaged file leads it to.
         raise AliascopeError(
-            f"{_META} in {file} holds no readable struct synsets with ILSVRC2012_ID and WNID "
+            f"{META} in {file} holds no readable struct synsets with ILSVRC2012_ID and WNID "
             f"({type(error).__name__}): get the devkit again."
         ) from error
 
 
+WORDNET_ID = re.compile(r"n[0-9]{8}")
+"""How classes are named."""
+
+MOVE = re.compile(rf"mv[ \t]+({IMAGE_NAME.pattern})[ \t]+({WORDNET_ID.pattern})/?")
+"""A line of valprep.sh."""
+
+
 def _labels_in_text(file: Path) -> list[tuple[str, str]]:
-    unknown = AliascopeError(f"{file} holds no labels that can be read: pass {_LABEL_KINDS}.")
-    if file.stat().st_size > _LARGEST_LABELS:
+    unknown = AliascopeError(f"{file} holds no labels that can be read: pass {LABEL_KINDS}.")
+    if file.stat().st_size > LARGEST_LABELS:
         raise unknown
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise unknown from None
-    moves = [match for line in text.splitlines() if (match := _MOVE.fullmatch(line.strip()))]
+    moves = [match for line in text.splitlines() if (match := MOVE.fullmatch(line.strip()))]
     if moves:
         return [(match[1], match[2]) for match in moves]
     try:
@@ -180,7 +179,7 @@ def _is_label(row: Sequence[str]) -> bool:
     return (
         len(row) == 2
         and IMAGE_NAME.fullmatch(row[0]) is not None
-        and _WORDNET_ID.fullmatch(row[1]) is not None
+        and WORDNET_ID.fullmatch(row[1]) is not None
     )
 
 
@@ -190,33 +189,3 @@ def _is_tar(file: Path) -> bool:
             return tar.next() is not None
     except Exception:  # As in members.
         return False
-
-
-def _open_archive(archive: Path) -> tarfile.TarFile:
-    if os.path.isdir(archive):
-        raise AliascopeError(
-            f"{archive} is a folder: pass the archive, which need not be unpacked."
-        )
-    if not os.path.isfile(archive):
-        raise AliascopeError(f"The archive {archive} is not there: pass ILSVRC2012_img_val.tar.")
-    try:
-        return tarfile.open(archive, "r:*")
-    except PermissionError as error:
-        raise unreadable(archive, error) from error
-    except Exception as error:  # As in members.
-        raise AliascopeError(
-            f"{archive} is not a tar archive, or its beginning is damaged: download it again."
-        ) from error
-
-
-def _chunks(tar: tarfile.TarFile, member: tarfile.TarInfo, archive: Path) -> Iterator[bytes]:
-    """Read a member's data."""
-    try:
-        data = tar.extractfile(member)
-        assert data is not None
-        while chunk := data.read(_CHUNK):
-            yield chunk
-    except Exception as error:  # As in members.
-        raise AliascopeError(
-            f"{archive} cannot be read at {shown(member.name)} ({error}): download it again."
-        ) from error
