@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -285,6 +287,17 @@ def test_values_other_than_counts_are_kept_beside_them_or_alone():
 
 
 # -- the store -----------------------------------------------------------------------------------
+
+
+def test_a_store_loads_what_reads_tables_only_when_a_part_is_begun_or_read():
+    code = (
+        "import sys, aliascope.runs.conditions, aliascope.runs.store as s\n"
+        "s.Store.temporary().write_run({})\n"
+        "heavy = {'torch', 'pandas', 'zarr', 'pyarrow', 'scipy', 'matplotlib'}\n"
+        "sys.exit(str(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr == "set()\n"
 
 
 def test_a_part_appears_only_when_committed():

@@ -57,7 +57,7 @@ def pixels(
     """Draw the category of each bin of one image, site and channel (needs --detail pixel)."""
     from aliascope import figures
     from aliascope.commands.tables import shares_table
-    from aliascope.figures.pixels import channel_map, most_mixed, percentages
+    from aliascope.runs.maps import channel_map, most_mixed, percentages
 
     measurement = _load(run, condition)
     name = measurement.site_named(site)

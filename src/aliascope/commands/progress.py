@@ -84,8 +84,9 @@ def progress() -> Iterator[Report]:
                 bars.remove_task(ended)
             bars.add_task(step, total=total, completed=done, rate="", after=after)
             return
+        bars.update(task.id, completed=done, after=after)
         words = rate(task.speed) if task.speed else ""
-        bars.update(task.id, completed=done, rate=words, after=after)
+        bars.update(task.id, rate=words)
         if bars.disable and words and time.monotonic() - said > SECONDS_BETWEEN_LINES:
             said = time.monotonic()
             print(f"{step}: {_line(task, words)}{after}", file=sys.stderr, flush=True)
