@@ -29,7 +29,7 @@ from aliascope.commands.progress import interruptible, progress
 from aliascope.errors import AliascopeError
 
 if TYPE_CHECKING:
-    from aliascope.oscillations import Recipe
+    from aliascope.oscillations import Machine, Recipe
 
 oscillations_app = typer.Typer(
     help="The toy experiment: networks that tell oscillations apart, trained from scratch.",
@@ -120,7 +120,6 @@ def train(
     """Train a network; every option's default is as published."""
     from aliascope.models.devices import automatic_device
     from aliascope.oscillations import Machine, Recipe
-    from aliascope.oscillations import train as train_network
 
     chosen = automatic_device(device)
     recipe = Recipe(
@@ -137,9 +136,17 @@ def train(
         precision=_precision(precision, chosen),
     )
     folder = output or Path("runs", f"{recipe.network}-A{noise:g}")
+    _train(recipe, folder, Machine(chosen, compile_network, deterministic), resume)
+
+
+def _train(recipe: Recipe, folder: Path, machine: Machine, resume: bool) -> None:
+    """Train with progress, and say what came out."""
+    from aliascope.oscillations import train as train_network
+
+    parameters = recipe.member.parameters(classes=recipe.frequencies**2)
     print(
-        f"{recipe.network} ({recipe.member.parameters(classes=frequencies**2):,} parameters), "
-        f"A = {noise:g}, {chosen}, {recipe.precision}",
+        f"{recipe.network} ({parameters:,} parameters), "
+        f"A = {recipe.noise:g}, {machine.device}, {recipe.precision}",
         file=sys.stderr,
     )
     ended = 0
@@ -159,7 +166,7 @@ def train(
         result = train_network(
             recipe,
             folder,
-            machine=Machine(chosen, compile_network, deterministic),
+            machine=machine,
             resume=resume,
             progress=tell,
         )
