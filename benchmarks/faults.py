@@ -119,7 +119,7 @@ def read_only() -> list[tuple[str, int, str]]:
 
 def corrupt_part() -> list[tuple[str, int, str]]:
     run(*EVALUATE, "-d", "photos", "-o", "damaged")
-    part = Path("damaged/parts/000003/counts.parquet")
+    part = Path("damaged/parts/000003/values.parquet")
     part.write_bytes(part.read_bytes()[:-100])
     shown = run("show", "damaged")
     again = run(*EVALUATE, "-d", "photos", "-o", "damaged", "--resume")

@@ -184,7 +184,7 @@ def parts_kept(folder: Path) -> Kept:
 
 
 def run_result(folder: Path) -> Result:
-    """Read the tables at every epsilon, and hash the parts' tables and arrays."""
+    """Read the tables under every condition, and hash the parts' tables and arrays."""
     measurement = al.load(folder)
     found: Result = {
         name: digest
@@ -192,9 +192,9 @@ def run_result(folder: Path) -> Result:
         # run.json has the time, part.json the rounding of a process's first batch
         if Path(name).name not in ("run.json", "part.json")
     }
-    for eps in measurement.epsilons or [None]:
-        at = measurement if eps is None else measurement.at(eps)
-        found |= {f"samples at {eps}": at.samples, f"counts at {eps}": at.counts}
+    for condition in measurement.conditions:
+        at, name = measurement.at(condition), condition.name
+        found |= {f"samples, {name}": at.samples, f"values, {name}": at.values}
     found["status"] = measurement.run["status"]
     return found
 

@@ -43,10 +43,10 @@ def evaluate(folder: Path, arguments: list[str], processes: int = 1, shards: int
 
 
 def rows_of(folder: Path) -> list[str]:
-    """All rows of the tables, of all epsilons, as text without rounding."""
+    """All rows of the tables, under all conditions, as text without rounding."""
     measurement = al.load(folder)
     assert measurement.run["status"] == "complete"
-    each = [measurement.at(eps) for eps in measurement.epsilons] or [measurement]
+    each = [measurement.at(condition) for condition in measurement.conditions]
     tables = [table for one in each for table in (one.samples, one.counts)]
     return [line for table in tables for line in table.to_csv().splitlines()]
 

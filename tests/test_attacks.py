@@ -171,6 +171,29 @@ def test_the_attack_sees_the_model_as_it_is(here, monkeypatch):
     assert active and not any(active)
 
 
+def test_each_part_is_attacked_from_a_random_start_of_its_own(here):
+    Path("photos/0/1.png").write_bytes(Path("photos/0/0.png").read_bytes())
+    options = {"batch_size": 1, "max_samples": 2, "eps": (0.1,), "save_adversarial": 2}
+    one = run("run", attack_steps=1, attack_step_size=1e-9, **options)
+    other = run("other", attack_steps=1, attack_step_size=1e-9, seed=1, **options)
+    assert not (one.pixels(0) == one.pixels(1)).all()
+    assert not (one.pixels(0) == other.pixels(0)).all()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_network_is_attacked_in_the_precision_it_is_measured_in(here, monkeypatch, precision):
+    rounded = []
+    perturb = Attack.perturb
+
+    def watched(self, model, *arguments):
+        rounded.append(torch.is_autocast_enabled("cpu"))
+        return perturb(self, model, *arguments)
+
+    monkeypatch.setattr(Attack, "perturb", watched)
+    run("run", precision=precision, eps=(0.01,))
+    assert set(rounded) == {precision == "bfloat16"}
+
+
 def tables(measurement):
     each = [measurement.at(condition) for condition in measurement.conditions]
     return [table for at in each for table in (at.samples, at.counts, at.sites)]

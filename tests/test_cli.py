@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 import aliascope
+from aliascope.commands import progress
 from aliascope.commands.main import main
 
 FACTORY = """
@@ -96,6 +97,24 @@ def refusal(capsys, *arguments):
     return err
 
 
+def test_where_there_is_no_terminal_progress_is_said_in_lines(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    with progress.progress() as report:
+        for done in range(5, 13, 2):
+            report("measuring", done, 20, lambda rate: f"{rate > 0} images/s", f"; {done} of 20")
+            time.sleep(0.01)
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("measuring: ") and last.endswith("min left; 11 of 20")
+    assert "55 %, True images/s, 0 min left" in last
+
+
+def test_lines_of_progress_are_rare(capsys):
+    with progress.progress() as report:
+        for done in range(9):
+            report("measuring", done, 9, str)
+    assert capsys.readouterr().err == ""
+
+
 # -- as a subprocess -----------------------------------------------------------------------------
 
 
@@ -173,6 +192,18 @@ def test_reading_a_run_needs_no_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["evaluate", "--help"]])
+def test_the_commands_load_nothing_heavy_before_they_do_something(arguments):
+    code = (
+        "import sys; from aliascope.commands.main import main\n"
+        "try: len(sys.argv) > 1 and main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "sys.exit(str({'torch', 'pandas', 'matplotlib', 'zarr', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.stderr == "set()\n"
 
 
 # -- what is printed -----------------------------------------------------------------------------

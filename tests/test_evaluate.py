@@ -109,6 +109,25 @@ def test_finer_details_add_up_to_the_coarser(here, detail):
         assert (counts == stored.to_numpy()).all()
 
 
+class Noisy(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return self.network(nn.functional.dropout(x, training=True))
+
+
+def test_random_numbers_of_a_network_follow_from_the_seed_of_the_run(here):
+    measured = []
+    for state, seed in ((1, 0), (2, 0), (1, 5)):
+        model = loaded()
+        model.network = Noisy(model.network)
+        torch.manual_seed(state)
+        measured.append(run(f"run{state}{seed}", Options(seed=seed), model=model).counts)
+    assert measured[0].equals(measured[1]) and not measured[0].equals(measured[2])
+
+
 # -- interruption --------------------------------------------------------------------------------
 
 

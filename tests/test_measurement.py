@@ -3,6 +3,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -286,6 +289,17 @@ def test_values_other_than_counts_are_kept_beside_them_or_alone():
 # -- the store -----------------------------------------------------------------------------------
 
 
+def test_a_store_loads_what_reads_tables_only_when_a_part_is_begun_or_read():
+    code = (
+        "import sys, aliascope.runs.conditions, aliascope.runs.store as s\n"
+        "s.Store.temporary().write_run({})\n"
+        "heavy = {'torch', 'pandas', 'zarr', 'pyarrow', 'scipy', 'matplotlib'}\n"
+        "sys.exit(str(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr == "set()\n"
+
+
 def test_a_part_appears_only_when_committed():
     store = Store.temporary()
     store.write_run({})
@@ -301,6 +315,41 @@ def test_a_part_written_again_replaces_the_first():
     store_of([[[0, 8, 0, 0]]], [site("a")], store=store)
     assert store.part_numbers() == [0]
     assert al.Measurement(store).fractions().loc["a", "non_aliased"] == 1
+
+
+def killed_at(owner, name, call, monkeypatch, before=lambda *_: None):
+    """Have a function end the process, as it were, the so-many-th time it is called."""
+    function, calls = getattr(owner, name), []
+
+    def ending(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == call:
+            before(*arguments)
+            raise KeyboardInterrupt
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, ending)
+
+
+def test_of_a_replaced_part_the_old_or_the_new_is_whole_when_removing_it_is_cut_short(monkeypatch):
+    store = store_of([[[8, 0, 0, 0]]], [site("a")])
+
+    def remove_one_file(folder, **_):
+        next(path for path in sorted(folder.rglob("*")) if path.is_file()).unlink()
+
+    killed_at(shutil, "rmtree", 1, monkeypatch, remove_one_file)
+    with pytest.raises(KeyboardInterrupt):
+        store_of([[[0, 8, 0, 0]]], [site("a")], store=store)
+    assert store.part_numbers() == [0] and not store.damaged_parts()
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_part_that_was_being_replaced_is_whole_or_not_there(monkeypatch, call):
+    store = store_of([[[8, 0, 0, 0]]], [site("a")])
+    killed_at(Path, "rename", call, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        store_of([[[0, 8, 0, 0]]], [site("a")], store=store)
+    assert store.part_numbers() == ([0] if call == 1 else []) and not store.damaged_parts()
 
 
 def test_what_a_killed_process_left_of_a_part_is_not_read():

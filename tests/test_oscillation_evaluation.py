@@ -124,7 +124,7 @@ def test_the_page_shows_the_pixels_that_the_run_kept(tmp_path, trained):
     run = tmp_path / "run"
     words = ("--data", "oscillations", "--max-samples", 2, "--detail", "folds", "-o", run)
     assert command("evaluate", "-m", f"oscillations:{trained}", *words) == 0
-    assert al.load(run).pixels(1).shape == (1, 64, 64)
+    assert al.load(run).pixels(1).shape == (1, 32, 32)
     assert command("report", run, "-o", tmp_path / "page.html") == 0
     assert "as the network saw it" in (tmp_path / "page.html").read_text()
 

@@ -14,8 +14,8 @@ from torch import nn
 
 import aliascope as al
 from aliascope.commands.main import main
-from aliascope.figures.pixels import most_mixed
 from aliascope.runs.comparisons import comparison
+from aliascope.runs.maps import most_mixed
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def report(capsys) -> tuple[dict[str, str], dict[str, str]]:
     for line in checks.splitlines():
         word, name, detail = LINE.fullmatch(line).groups()
         (passed if word == "pass" else failed)[name.rstrip()] = detail
-    assert dict(line.split(maxsplit=1) for line in table.splitlines()) == versions("cpu")
+    assert dict(line.rstrip().split(maxsplit=1) for line in table.splitlines()) == versions("cpu")
     number = "1 check" if len(failed) == 1 else f"{len(failed)} checks"
     asking = f"{number} failed; please report it with all of the above.\n"
     assert end == (asking if failed else "all checks passed\n")

@@ -14,6 +14,7 @@ import zarr
 from torch import nn
 
 import aliascope as al
+from aliascope.commands.main import main
 from aliascope.evaluation.loop import Options, evaluate
 from aliascope.measures import categories as recorder
 from aliascope.runs.store import Store
@@ -82,6 +83,22 @@ def test_a_whole_run_resumed_says_nothing_of_damage(here):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run(resume=True)
+
+
+@pytest.mark.parametrize("command", [["show"], ["report"], ["plot", "pie"]])
+def test_a_finished_run_without_one_of_its_parts_is_refused_until_it_is_mended(
+    here, capsys, command
+):
+    counts = run().counts
+    shutil.rmtree("run/parts/000001")
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "run"])
+    told = capsys.readouterr().err
+    assert stop.value.code == 2 and told.count("\n") == 1
+    assert "lost 1 (000001)" in told and "--resume" in told
+    assert run(resume=True).counts.equals(counts) and al.load("run").counts.equals(counts)
+    content = json.loads(Path("run/run.json").read_text())
+    assert content["status"] == "complete" and content["parts"] == 4 and "seconds" not in content
 
 
 def metadata_of(run_folder):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from aliascope.errors import AliascopeError
 
 ModelName = Annotated[
     str,
@@ -119,7 +121,82 @@ AtCondition = Annotated[
 ]
 
 
+Epochs = Annotated[int, typer.Option(help="Passes through the training images.")]
+
+
+Frequencies = Annotated[int, typer.Option(help="Frequencies a side; classes are as many squared.")]
+
+
+TrainImages = Annotated[
+    int, typer.Option(help="Training images, rounded up to equal numbers a class.")
+]
+
+
+ValidationImages = Annotated[int, typer.Option(help="Validation images, rounded up likewise.")]
+
+
+TrainingBatch = Annotated[int, typer.Option("--batch-size", "-b", help="Images in a step.")]
+
+
+LearningRate = Annotated[float, typer.Option(help="Of Adam; a tenth of it from epoch 36 on.")]
+
+
+WeightDecay = Annotated[float, typer.Option(help="Coefficient of Adam's L2 penalty.")]
+
+
+TrainingPrecision = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|float32|bfloat16",
+        help="Of the products in a pass; weights stay float32. auto: bfloat16 where the device "
+        "multiplies it natively.",
+    ),
+]
+
+
+Deterministic = Annotated[
+    bool,
+    typer.Option(
+        "--deterministic", help="Only operations that repeat bit for bit, on a GPU too (slower)."
+    ),
+]
+
+
 def file_name(text: str) -> str:
     """Make a name fit for a folder: torchvision:resnet34 becomes torchvision-resnet34."""
     kept = "".join(c if c.isalnum() or c in "._-" else "-" for c in text.rstrip("/"))
     return kept.strip("-.") or "run"
+
+
+def numbers(text: str, name: str, kind: type[Any] = float) -> list[Any]:
+    """Read a list of numbers, with commas or spaces between them.
+
+    Parameters
+    ----------
+    text : str
+        Such as "0.5,0.5,0.5".
+    name : str
+        What it is, for whoever wrote something else.
+    kind : type
+        float or int.
+
+    Returns
+    -------
+    list
+
+    Raises
+    ------
+    AliascopeError
+        If it is no such list.
+
+    Examples
+    --------
+    >>> numbers("1, 2 4", "noise", int)
+    [1, 2, 4]
+    """
+    try:
+        return [kind(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        raise AliascopeError(
+            f"{name} is {text!r}, which is no list of numbers; write them as in 1,2,4."
+        ) from None

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.filesize import decimal
-from rich.progress import (
-    BarColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
-from aliascope.commands.progress import INTERRUPTED, BarOrLines, Rate
+from aliascope.commands.progress import Report, interruptible, progress
 from aliascope.errors import AliascopeError
 
 if TYPE_CHECKING:
@@ -69,25 +64,14 @@ def prepare(
     """
     from aliascope.data.imagenet.prepare import prepare as prepare_images
 
-    with _StepProgress() as progress:
-        try:
-            done = prepare_images(
-                archive,
-                folder,
-                labels,
-                md5=md5,
-                images=images,
-                verify=verify,
-                progress=progress.report,
-            )
-        except KeyboardInterrupt:
-            progress.stop()
-            kept = f"; the images copied so far are kept in {folder}" if folder.exists() else ""
-            print(
-                f"aliascope: interrupted{kept}; run the same command again to go on.",
-                file=sys.stderr,
-            )
-            raise typer.Exit(INTERRUPTED) from None
+    def kept() -> str:
+        copied = f"; the images copied so far are kept in {folder}" if folder.exists() else ""
+        return f"{copied}; run the same command again to go on."
+
+    with interruptible(kept), progress() as report:
+        done = prepare_images(
+            archive, folder, labels, md5=md5, images=images, verify=verify, progress=_by(report)
+        )
     _tell(done.notes)
     _conclude(done.check, f" ({done.copied:,} copied, {done.kept:,} there before)")
 
@@ -116,13 +100,13 @@ def check(
     from aliascope.data.imagenet.folder import check_folder
     from aliascope.data.imagenet.labels import read_labels
 
-    with _StepProgress() as progress:
+    with progress() as report:
         result = check_folder(
             folder,
             labels=None if labels is None else read_labels(labels),
             images=images,
             verify=verify,
-            progress=progress.report,
+            progress=_by(report),
         )
     _tell(result.notes)
     _conclude(result)
@@ -144,21 +128,6 @@ def _rate(step: str, speed: float) -> str:
     return f"{speed:,.0f} images/s" if step == "checking" else f"{decimal(int(speed))}/s"
 
 
-class _StepProgress(BarOrLines):
-    """A bar per step."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            TextColumn("{task.fields[step]}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            Rate(_rate),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-        )
-
-    def report(self, step: Step, done: int, total: int) -> None:
-        """Say how much of a step is done, of how much."""
-        if due := self.advance_to(done, total, step=step):
-            rate, left = due
-            self.say(f"{step}: {done / total:.0%}, {_rate(step, rate)}, {left:.0f} min left")
+def _by(report: Report) -> Callable[[Step, int, int], None]:
+    """Say how much of a step is done, of how much."""
+    return lambda step, done, total: report(step, done, total, lambda speed: _rate(step, speed))

@@ -8,18 +8,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import (
-    BarColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich import box
+from rich.table import Table
 
-from aliascope.commands.progress import INTERRUPTED, BarOrLines, Rate
+from aliascope.commands.choices import (
+    Deterministic,
+    Device,
+    Epochs,
+    Frequencies,
+    LearningRate,
+    TrainImages,
+    TrainingBatch,
+    TrainingPrecision,
+    ValidationImages,
+    WeightDecay,
+    numbers,
+)
+from aliascope.commands.console import console_for_tables
+from aliascope.commands.progress import interruptible, progress
 from aliascope.errors import AliascopeError
 
 if TYPE_CHECKING:
-    from aliascope.oscillations import Recipe
+    from aliascope.oscillations import Machine, Recipe
 
 oscillations_app = typer.Typer(
     help="The toy experiment: networks that tell oscillations apart, trained from scratch.",
@@ -27,29 +37,6 @@ oscillations_app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Epochs = Annotated[int, typer.Option(help="Passes through the training images.")]
-Frequencies = Annotated[int, typer.Option(help="Frequencies a side; classes are as many squared.")]
-TrainImages = Annotated[
-    int, typer.Option(help="Training images, rounded up to equal numbers a class.")
-]
-ValidationImages = Annotated[int, typer.Option(help="Validation images, rounded up likewise.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", "-b", help="Images in a step.")]
-LearningRate = Annotated[float, typer.Option(help="Of Adam; a tenth of it from epoch 36 on.")]
-WeightDecay = Annotated[float, typer.Option(help="Coefficient of Adam's L2 penalty.")]
-Precision = Annotated[
-    str,
-    typer.Option(
-        metavar="auto|float32|bfloat16",
-        help="Of the products in a pass; weights stay float32. auto: bfloat16 where the device "
-        "multiplies it natively.",
-    ),
-]
-Deterministic = Annotated[
-    bool,
-    typer.Option(
-        "--deterministic", help="Only operations that repeat bit for bit, on a GPU too (slower)."
-    ),
-]
 Results = Annotated[
     Path,
     typer.Argument(
@@ -82,15 +69,18 @@ def networks() -> None:
     """List the networks: names, families, parameters."""
     from aliascope.oscillations import FAMILIES, NETWORKS
 
-    print(f"{'network':14}{'published name':34}{'parameters':>10}  families")
-    for network in NETWORKS:
-        print(
-            f"{network.name:14}{network.published:34}{network.parameters():10,}  "
-            f"{', '.join(network.families)}"
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in ("network", "published name", "parameters", "families"):
+        shown.add_column(
+            column, no_wrap=True, justify="right" if column == "parameters" else "left"
         )
-    print()
+    for network in NETWORKS:
+        parameters = f"{network.parameters():,}"
+        shown.add_row(network.name, network.published, parameters, ", ".join(network.families))
+    meanings = Table.grid(padding=(0, 2))
     for family, words in FAMILIES.items():
-        print(f"{family:9}{words}")
+        meanings.add_row(family, words)
+    console_for_tables().print(shown, "", meanings)
 
 
 @oscillations_app.command()
@@ -114,14 +104,11 @@ def train(
     frequencies: Frequencies = 20,
     train_images: TrainImages = 20_000,
     validation_images: ValidationImages = 10_000,
-    batch_size: BatchSize = 128,
+    batch_size: TrainingBatch = 128,
     learning_rate: LearningRate = 1e-3,
     weight_decay: WeightDecay = 1e-4,
-    precision: Precision = "auto",
-    device: Annotated[
-        str,
-        typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, ...; auto takes cuda where it is."),
-    ] = "auto",
+    precision: TrainingPrecision = "auto",
+    device: Device = "auto",
     compile_network: Annotated[
         bool, typer.Option("--compile", help="Compile the network with torch.compile.")
     ] = False,
@@ -133,7 +120,6 @@ def train(
     """Train a network; every option's default is as published."""
     from aliascope.models.devices import automatic_device
     from aliascope.oscillations import Machine, Recipe
-    from aliascope.oscillations import train as train_network
 
     chosen = automatic_device(device)
     recipe = Recipe(
@@ -150,28 +136,40 @@ def train(
         precision=_precision(precision, chosen),
     )
     folder = output or Path("runs", f"{recipe.network}-A{noise:g}")
+    _train(recipe, folder, Machine(chosen, compile_network, deterministic), resume)
+
+
+def _train(recipe: Recipe, folder: Path, machine: Machine, resume: bool) -> None:
+    """Train with progress, and say what came out."""
+    from aliascope.oscillations import train as train_network
+
+    parameters = recipe.member.parameters(classes=recipe.frequencies**2)
     print(
-        f"{recipe.network} ({recipe.member.parameters(classes=frequencies**2):,} parameters), "
-        f"A = {noise:g}, {chosen}, {recipe.precision}",
+        f"{recipe.network} ({parameters:,} parameters), "
+        f"A = {recipe.noise:g}, {machine.device}, {recipe.precision}",
         file=sys.stderr,
     )
-    with _TrainingProgress() as progress:
-        try:
-            result = train_network(
-                recipe,
-                folder,
-                machine=Machine(chosen, compile_network, deterministic),
-                resume=resume,
-                progress=progress.report,
-            )
-        except KeyboardInterrupt:
-            progress.stop()
-            print(
-                f"aliascope: interrupted after {progress.epochs} epochs, kept in {folder}; run "
-                "the same command with --resume to go on.",
-                file=sys.stderr,
-            )
-            raise typer.Exit(INTERRUPTED) from None
+    ended = 0
+
+    def kept() -> str:
+        return (
+            f" after {ended} epochs, kept in {folder}; run the same command with --resume to go on."
+        )
+
+    with interruptible(kept), progress() as report:
+
+        def tell(done: int, total: int, history: list[dict[str, Any]]) -> None:
+            nonlocal ended
+            ended = len(history)
+            report("training", done, total, _images_a_second, _best_so_far(history))
+
+        result = train_network(
+            recipe,
+            folder,
+            machine=machine,
+            resume=resume,
+            progress=tell,
+        )
     print(
         f"validation accuracy {100 * result['accuracy']:.2f} % (best of {result['epochs']} epochs: "
         f"the {_ordinal(result['best_epoch'])}); its weights on fresh images: "
@@ -203,10 +201,10 @@ def sweep(
     frequencies: Frequencies = 20,
     train_images: TrainImages = 20_000,
     validation_images: ValidationImages = 10_000,
-    batch_size: BatchSize = 128,
+    batch_size: TrainingBatch = 128,
     learning_rate: LearningRate = 1e-3,
     weight_decay: WeightDecay = 1e-4,
-    precision: Precision = "auto",
+    precision: TrainingPrecision = "auto",
     devices: Annotated[
         str,
         typer.Option(metavar="DEVICE,...", help="cpu, cuda:0,cuda:1, ...; auto takes all GPUs."),
@@ -235,26 +233,20 @@ def sweep(
         weight_decay=weight_decay,
         precision=_precision(precision, chosen[0]),
     )
-    amplitudes = _numbers(noise, "noise", float)
-    recipes: list[Recipe] = grid(names, amplitudes, _numbers(seeds, "seeds", int), like)
-    with _SweepProgress() as progress:
-        try:
-            results = run_sweep(
-                recipes,
-                output,
-                devices=chosen,
-                jobs=len(chosen) if jobs is None else jobs,
-                deterministic=deterministic,
-                progress=progress.report,
-            )
-        except KeyboardInterrupt:
-            progress.stop()
-            print(
-                f"aliascope: interrupted; what is trained is kept in {output}, and the same "
-                "command goes on.",
-                file=sys.stderr,
-            )
-            raise typer.Exit(INTERRUPTED) from None
+    amplitudes = numbers(noise, "noise", float)
+    recipes: list[Recipe] = grid(names, amplitudes, numbers(seeds, "seeds", int), like)
+    kept = f"; what is trained is kept in {output}, and the same command goes on."
+    with interruptible(lambda: kept), progress() as report:
+        results = run_sweep(
+            recipes,
+            output,
+            devices=chosen,
+            jobs=len(chosen) if jobs is None else jobs,
+            deterministic=deterministic,
+            progress=lambda done, total, trained: report(
+                "training", done, total, _epochs_a_minute, f"; {', '.join(trained)}"
+            ),
+        )
     print(f"{len(recipes)} runs are in {results.path}")
     print(f"next: aliascope oscillations plot {output}")
 
@@ -301,13 +293,12 @@ def table(
         for row in rows:
             print(f"| {' | '.join(row)} |")
         return
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    for row in [head, *rows]:
-        first, *others = (
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        print("  ".join([first, *others]))
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in head:
+        shown.add_column(column, no_wrap=True, justify="left" if column == "network" else "right")
+    for row in rows:
+        shown.add_row(*row)
+    console_for_tables().print(shown)
     print(
         "\naccuracy: best epoch's, on the validation images, in %; fresh: its weights on a third "
         "set, in %; difference in points"
@@ -345,15 +336,6 @@ def _network_names(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _numbers(text: str, name: str, kind: type[Any]) -> list[Any]:
-    try:
-        return [kind(word) for word in text.replace(",", " ").split()]
-    except ValueError:
-        raise AliascopeError(
-            f"{name} is {text!r}, which is no list of numbers; write them as in 1,2,4."
-        ) from None
-
-
 def _precision(name: str, device: str) -> str:
     from aliascope.models.execution import fastest_precision
 
@@ -376,47 +358,16 @@ def _ordinal(number: int) -> str:
     return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
 
 
-class _TrainingProgress(BarOrLines):
-    """Progress of a training."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            TextColumn("training"),
-            BarColumn(),
-            TaskProgressColumn(),
-            Rate(lambda _, rate: f"{rate:,.0f} images/s"),
-            TimeRemainingColumn(),
-            TextColumn("left{task.description}"),
-        )
-        self.epochs = 0
-
-    def report(self, done: int, total: int, history: list[dict[str, Any]]) -> None:
-        """Say how many images were seen, of how many, and how the last epoch ended."""
-        self.epochs = len(history)
-        best = max((row["validation_accuracy"] for row in history), default=None)
-        after = "" if best is None else f"; epoch {self.epochs}, best so far {100 * best:.2f} %"
-        if due := self.advance_to(done, total, after):
-            rate, left = due
-            self.say(f"{done / total:.0%}, {rate:,.0f} images/s, {left:.0f} min left{after}")
+def _images_a_second(rate: float) -> str:
+    return f"{rate:,.0f} images/s"
 
 
-class _SweepProgress(BarOrLines):
-    """Progress of a sweep."""
+def _epochs_a_minute(rate: float) -> str:
+    return f"{60 * rate:.1f} epochs a minute"
 
-    def __init__(self) -> None:
-        super().__init__(
-            TextColumn("training"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total} epochs,"),
-            Rate(lambda _, rate: f"{60 * rate:.1f} a minute"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("left; {task.description}"),
-        )
 
-    def report(self, done: int, total: int, names: list[str]) -> None:
-        """Say how many epochs are done, of how many, and what is being trained."""
-        trained = ", ".join(names)
-        if due := self.advance_to(done, total, trained):
-            rate, left = due
-            said = f"{done} of {total} epochs, {60 * rate:.1f} a minute, {left:.0f} min left"
-            self.say(f"{said}; {trained}")
+def _best_so_far(history: list[dict[str, Any]]) -> str:
+    if not history:
+        return ""
+    best = max(row["validation_accuracy"] for row in history)
+    return f"; epoch {len(history)}, best so far {100 * best:.2f} %"

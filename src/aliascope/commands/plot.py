@@ -56,8 +56,8 @@ def pixels(
 ) -> None:
     """Draw the category of each bin of one image, site and channel (needs --detail pixel)."""
     from aliascope import figures
-    from aliascope.categories import LABELS
-    from aliascope.figures.pixels import channel_map, most_mixed, percentages
+    from aliascope.commands.tables import shares_table
+    from aliascope.runs.maps import channel_map, most_mixed, percentages
 
     measurement = _load(run, condition)
     name = measurement.site_named(site)
@@ -77,8 +77,7 @@ def pixels(
     default = f"pixels-{_file_name(name)}-{number}-{channel}"
     written = figures.save(figure, output or _place(run, default, accounting, condition))
     print(f"image {number}, site {name}, channel {channel}")
-    for column, share in percentages(category, accounting).items():
-        print(f"{LABELS[str(column)]:12}{100 * share:5.1f} %")
+    console_for_tables().print(shares_table(percentages(category, accounting)))
     print(written)
 
 

@@ -2,83 +2,116 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
+import typer
 from rich.console import Console
-from rich.progress import Progress, ProgressColumn, Task, TaskID
-from rich.text import Text
+from rich.progress import (
+    BarColumn,
+    Progress,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 SECONDS_BETWEEN_LINES = 30.0
 """How often progress is said where there is no terminal for a bar."""
+
+SECONDS_OF_SPEED = 300.0
+"""Over which the rate is averaged, so that slow steps have one."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 
-class Rate(ProgressColumn):
-    """How fast it goes.
+class Report(Protocol):
+    """What work calls to say how far it is."""
+
+    def __call__(
+        self, step: str, done: int, total: int, rate: Callable[[float], str], after: str = ""
+    ) -> None:
+        """Say how much of a step is done.
+
+        Parameters
+        ----------
+        step : str
+            Such as "measuring"; another step has a bar of its own.
+        done, total : int
+            How much is done, of how much.
+        rate : callable
+            Writes so much a second in words.
+        after : str
+            What else there is to say.
+        """
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Report]:
+    """Show progress on standard error: a bar that disappears in the end, or lines on no terminal.
+
+    Yields
+    ------
+    Report
+        To be called as the work goes on.
+    """
+    console = Console(stderr=True)
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("left{task.fields[after]}", markup=False),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        speed_estimate_period=SECONDS_OF_SPEED,
+    )
+    said = time.monotonic()
+
+    def report(
+        step: str, done: int, total: int, rate: Callable[[float], str], after: str = ""
+    ) -> None:
+        nonlocal said
+        task = next((each for each in bars.tasks if each.description == step), None)
+        if task is None:
+            for ended in bars.task_ids:
+                bars.remove_task(ended)
+            bars.add_task(step, total=total, completed=done, rate="", after=after)
+            return
+        bars.update(task.id, completed=done, after=after)
+        words = rate(task.speed) if task.speed else ""
+        bars.update(task.id, rate=words)
+        if bars.disable and words and time.monotonic() - said > SECONDS_BETWEEN_LINES:
+            said = time.monotonic()
+            print(f"{step}: {_line(task, words)}{after}", file=sys.stderr, flush=True)
+
+    with bars:
+        yield report
+
+
+def _line(task: Task, rate: str) -> str:
+    left = "" if task.time_remaining is None else f", {task.time_remaining / 60:.0f} min left"
+    return f"{task.percentage:.0f} %, {rate}{left}"
+
+
+@contextlib.contextmanager
+def interruptible(words: Callable[[], str] | None) -> Iterator[None]:
+    """After Ctrl-C say what is kept and how to go on, and exit as shells have it.
 
     Parameters
     ----------
     words : callable
-        Gives the text for a step and its rate a second.
+        Gives what follows "interrupted"; None says nothing, where another process does.
     """
-
-    def __init__(self, words: Callable[[str, float], str]) -> None:
-        super().__init__()
-        self._words = words
-
-    def render(self, task: Task) -> Text:
-        """Write the rate, once there is one."""
-        return Text(self._words(task.fields["step"], task.speed) if task.speed else "")
-
-
-class BarOrLines(Progress):
-    """Progress bar on standard error that disappears when done; on no terminal it has lines.
-
-    Parameters
-    ----------
-    *columns : ProgressColumn
-        Columns of the bar. ``{task.fields[step]}`` is the step, ``{task.description}`` what is
-        said after it.
-    """
-
-    def __init__(self, *columns: ProgressColumn) -> None:
-        console = Console(stderr=True)
-        super().__init__(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self.done = 0
-        self._first = 0
-        self._step = ""
-        self._bar: TaskID | None = None
-        self._said = self._began = time.monotonic()
-
-    def advance_to(
-        self, done: int, total: int, description: str = "", step: str = ""
-    ) -> tuple[float, float] | None:
-        """Move the bar; another step has a bar of its own.
-
-        Returns
-        -------
-        (float, float) or None
-            On no terminal, when it is time for a line: the rate a second since the step began, and
-            the minutes left.
-        """
-        now = time.monotonic()
-        if self._bar is None or step != self._step:
-            if self._bar is not None:
-                self.remove_task(self._bar)
-            self._step, self._first, self._began = step, done, now
-            self._bar = self.add_task(description, total=total, completed=done, step=step)
-        self.done = done
-        self.update(self._bar, completed=done, description=description)
-        if not self.disable or now - self._said <= SECONDS_BETWEEN_LINES or done <= self._first:
-            return None
-        self._said = now
-        rate = (done - self._first) / max(now - self._began, 1e-9)
-        return rate, (total - done) / rate / 60
-
-    def say(self, text: str) -> None:
-        """Print a line."""
-        print(text, file=sys.stderr, flush=True)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if words is not None:
+            print(f"aliascope: interrupted{words()}", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None

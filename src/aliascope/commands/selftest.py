@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
+from rich.table import Table
+
+from aliascope.commands.choices import Device
+from aliascope.commands.console import console_for_tables
 
 
 def selftest(
-    device: Annotated[
-        str,
-        typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, ...; auto takes cuda where it is."),
-    ] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Check this installation: known answers, on your device and versions, in a minute."""
     from aliascope.evaluation.selftest import selftest as checks
@@ -26,8 +25,10 @@ def selftest(
         word = "pass" if outcome.passed else "FAIL"
         print(f"{word}  {outcome.name:40} {outcome.detail} ({outcome.seconds:.1f} s)", flush=True)
     print()
+    found = Table.grid(padding=(0, 2))
     for name, version in versions(chosen).items():
-        print(f"{name:14}{version}")
+        found.add_row(name, version)
+    console_for_tables().print(found, highlight=False)
     if failed:
         checks_failed = "1 check" if failed == 1 else f"{failed} checks"
         print(f"\n{checks_failed} failed; please report it with all of the above.")

@@ -223,6 +223,16 @@ def comparison_table(table: pd.DataFrame) -> Table:
     return shown
 
 
+def shares_table(shares: pd.Series[float]) -> Table:
+    """List fractions of bins, by the columns of the categories, in percent."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column()
+    table.add_column(justify="right")
+    for name, share in shares.items():
+        table.add_row(LABELS[str(name)], f"{100 * share:.1f} %")
+    return table
+
+
 def times(numbers: Any) -> str:
     """Write several sizes, a sequence of int, as 64×56×56."""
     return "×".join(str(n) for n in numbers)

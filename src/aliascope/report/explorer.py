@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from aliascope.categories import COLUMNS, Category
+from aliascope.categories import COLUMNS
 from aliascope.palette import palette
 from aliascope.report import pictures
 from aliascope.report.numbers import Block
 from aliascope.report.words import under
 from aliascope.runs.arrays import Array
+from aliascope.runs.maps import percentages
 from aliascope.runs.measurement import Measurement
 
 MOST_CHANNELS = 6
@@ -210,9 +211,8 @@ _URLS = ("map", "dense", "spectrum")
 
 
 def _pictures(category: Array, folds: Array | None, size: tuple[int, int], colours: str) -> Block:
-    counts = np.bincount(category.ravel(), minlength=len(Category))
     block: Block = {
-        "fractions": (counts / category.size).tolist(),
+        "fractions": percentages(category).tolist(),
         "map": pictures.category_picture(category, [palette(colours)[c] for c in COLUMNS]),
         "bins": list(category.shape),
     }
