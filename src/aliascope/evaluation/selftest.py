@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-import aliascope
 from aliascope.categories import Category
 from aliascope.errors import AliascopeError
 from aliascope.evaluation.measure import measure
@@ -25,6 +24,7 @@ from aliascope.runs.measurement import load
 from aliascope.scope import Scope
 from aliascope.seam.opening import evaluating
 from aliascope.spectrum import Criterion, classify, folds
+from aliascope.version import __version__
 
 NETWORKS = ("resnet18", "mobilenet_v2", "densenet121", "swin_t")
 """Of torchvision, with random weights: convolutions, pooling, slices."""
@@ -112,11 +112,11 @@ def versions(device: str = "cpu") -> dict[str, str]:
 
     Examples
     --------
-    >>> versions()["aliascope"] == aliascope.__version__
+    >>> versions()["aliascope"] == __version__
     True
     """
     found = {
-        "aliascope": aliascope.__version__,
+        "aliascope": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
     }

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import aliascope
 from aliascope.errors import AliascopeError
 from aliascope.models.devices import check_device
 from aliascope.models.execution import fast_layout, products_in
 from aliascope.oscillations.images import Oscillations
 from aliascope.oscillations.recipe import Recipe
 from aliascope.oscillations.training_folder import COMPLETE, RUNNING, TrainingFolder, best_epoch
+from aliascope.version import __version__
 
 KEPT_BYTES = 2**29
 """A set of images up to this size is made once and kept on the device, a larger one per batch."""
@@ -61,7 +61,7 @@ class Machine:
             "threads": torch.get_num_threads(),
             "compile": self.compile,
             "deterministic": self.deterministic,
-            "aliascope": aliascope.__version__,
+            "aliascope": __version__,
             "torch": torch.__version__,
         }
 

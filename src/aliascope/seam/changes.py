@@ -20,7 +20,7 @@ MOST_REMEMBERED = 128
 """Changes that are kept; of a forward that is run again without any backward, the first go."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Change:
     """One change of a dense signal.
 
