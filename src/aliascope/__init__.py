@@ -13,6 +13,7 @@ from aliascope.version import __version__
 if TYPE_CHECKING:
     from aliascope import sites
     from aliascope.categories import Category
+    from aliascope.energy import aliased_energy, low_pass
     from aliascope.errors import AliascopeError
     from aliascope.evaluation.measure import measure
     from aliascope.runs.measurement import Measurement, load
@@ -31,9 +32,11 @@ _HOMES = {
     "Scope": "aliascope.scope",
     "Site": "aliascope.sites",
     "SiteList": "aliascope.sites",
+    "aliased_energy": "aliascope.energy",
     "classify": "aliascope.spectrum",
     "find_sites": "aliascope.seam.opening",
     "load": "aliascope.runs.measurement",
+    "low_pass": "aliascope.energy",
     "measure": "aliascope.evaluation.measure",
 }
 
@@ -47,9 +50,11 @@ __all__ = [
     "Site",
     "SiteList",
     "__version__",
+    "aliased_energy",
     "classify",
     "find_sites",
     "load",
+    "low_pass",
     "measure",
     "sites",
 ]

@@ -145,12 +145,12 @@ def folds(signal: Tensor, rate: Sequence[int], *, grid: str = "seed") -> Tensor:
     >>> torch.allclose(mean_fold, torch.fft.fft(x[::2], n=5))
     True
     """
-    rate = _checked_rate(signal, rate)
+    rate = checked_rate(signal, rate)
     axes = len(rate)
     size = signal.shape[signal.ndim - axes :]
     bins = bin_counts(size, rate, grid)
     lengths = [r * m for r, m in zip(rate, bins, strict=True)]
-    spectrum = torch.fft.fftn(_real(signal), s=lengths, dim=tuple(range(-axes, 0)))
+    spectrum = torch.fft.fftn(real_signal(signal), s=lengths, dim=tuple(range(-axes, 0)))
     # (..., r_h * M_h, r_w * M_w) -> (..., r_h, M_h, r_w, M_w) -> (..., r_h, r_w, M_h, M_w)
     lead = signal.ndim - axes
     rate_by_bins = [n for pair in zip(rate, bins, strict=True) for n in pair]
@@ -293,9 +293,9 @@ def classify(
     ['NO_PASS', 'ALIASED']
     """
     criterion = Criterion(threshold_db, reference, grid, fold_scale)
-    rate = _checked_rate(signal, rate)
+    rate = checked_rate(signal, rate)
     axes = len(rate)
-    signal = _real(signal)
+    signal = real_signal(signal)
     exponents = peak_exponents(signal, axes)
     if exponents is None:
         raise AliascopeError(
@@ -336,7 +336,8 @@ def _power(spectrum: Tensor) -> Tensor:
     return spectrum.real.square() + spectrum.imag.square()
 
 
-def _real(signal: Tensor) -> Tensor:
+def real_signal(signal: Tensor) -> Tensor:
+    """Convert a signal to float32, unless it is that or wider; refuse a complex one."""
     if signal.is_complex():
         raise AliascopeError(
             "The signal is complex, but aliasing is defined here for real ones; "
@@ -347,7 +348,8 @@ def _real(signal: Tensor) -> Tensor:
     return signal.to(torch.float32)
 
 
-def _checked_rate(signal: Tensor, rate: Sequence[int]) -> tuple[int, ...]:
+def checked_rate(signal: Tensor, rate: Sequence[int]) -> tuple[int, ...]:
+    """Refuse a rate that does not fit a signal."""
     rate = tuple(rate)
     if not 1 <= len(rate) <= 3:
         raise AliascopeError(
