@@ -15,6 +15,7 @@ import aliascope as al
 from aliascope.evaluation.loop import Options, evaluate
 from aliascope.protocols.attacks import PUBLISHED_EPS, PUBLISHED_STEPS, Attack, vanishing_gradients
 from aliascope.runs.conditions import CLEAN, Condition
+from aliascope.seam import opening
 from aliascope.tasks.images import open_data
 from aliascope.tasks.models import load_model
 
@@ -163,7 +164,7 @@ def test_the_attack_sees_the_model_as_it_is(here, monkeypatch):
     perturb = Attack.perturb
 
     def watched(self, model, *arguments):
-        active.append(al.scope._active.locked())
+        active.append(opening._active.locked())
         return perturb(self, model, *arguments)
 
     monkeypatch.setattr(Attack, "perturb", watched)

@@ -445,7 +445,7 @@ def test_scores_that_are_nan_predict_nothing():
     [
         (torch.rand(2, 3, 8, 8), "batches is one tensor"),
         ([torch.rand(0, 3, 8, 8)], "no batch of images"),
-        ([{"images": torch.rand(2, 3, 8, 8)}], "of type dict"),
+        ([{"images": [1, 2]}], "has no tensor among images"),
         ([np.zeros((2, 3, 8, 8))], "of type ndarray"),
         ([(torch.rand(2, 3, 8, 8), ["cat", "dog"])], "labels of a batch are of type list"),
         ([(torch.rand(2, 3, 8, 8), torch.zeros(3))], r"shape \(3,\)"),

@@ -13,6 +13,7 @@ from torch import Tensor
 from aliascope.categories import COLUMNS, Category
 from aliascope.errors import AliascopeError
 from aliascope.measures.engines import NOT_FINITE, check_engine, count_categories
+from aliascope.measures.finite import say_not_finite
 from aliascope.seam.handlers import Batch, Columns
 from aliascope.seam.parts import Part
 from aliascope.sites import Site
@@ -184,8 +185,4 @@ class Categories:
                 place = tuple(bad[0])
                 sample = (self._batch.samples or ())[int(place[0])]
                 channel = place[1] if len(place) > 1 else NOT_FINITE - count[place][0]
-                raise AliascopeError(
-                    f"Site {site} has NaN or infinite values (sample {sample}, channel "
-                    f"{channel}); its spectrum is not defined, so check the weights, the inputs "
-                    "and the dtype."
-                )
+                say_not_finite(site, sample, int(channel))

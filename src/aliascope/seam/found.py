@@ -36,6 +36,8 @@ class Entry:
         Memory order of its output by the layout of its inputs; once there, it was compared.
     listed : bool
         False for all but the first slice of a lossless group.
+    lossless : bool
+        Whether it is the first slice of one.
     """
 
     site: Site
@@ -44,6 +46,7 @@ class Entry:
     error: float = math.nan
     orders: dict[Layout, tuple[int, ...] | None] = field(default_factory=dict)
     listed: bool = True
+    lossless: bool = False
 
     def refuse(self, reason: str) -> None:
         """Run it as it is from now on."""
@@ -79,7 +82,7 @@ class Found:
             if group.is_lossless():
                 for entry in group.entries.values():
                     entry.refuse(group.reason())
-                    entry.listed = entry is group.first
+                    entry.listed = entry.lossless = entry is group.first
         self._slices.clear()
 
     def at(self, path: str, split: Split, shape: Sequence[int], rate: tuple[int, ...]) -> Entry:
@@ -122,7 +125,9 @@ class Found:
         entries = [entry for entry in self._entries.values() if entry.listed]
         names = names_of((entry.site.path, entry.site.number) for entry in entries)
         return SiteList(
-            ListedSite(entry.site, name, entry.supported, entry.reason, entry.error)
+            ListedSite(
+                entry.site, name, entry.supported, entry.reason, entry.error, entry.lossless
+            )
             for name, entry in zip(names, entries, strict=True)
         )
 

@@ -18,7 +18,21 @@ from aliascope.sites import Site
 
 Columns = Mapping[str, Mapping[Site, Any]]
 """Values by column and site: arrays or tensors of shape (samples,), which become columns of a
-run's table, or (samples, ...), which are kept as arrays of that name."""
+run's table, or (samples, ...), which are kept as arrays of that name; or `PerChannel`."""
+
+
+@dataclass(frozen=True)
+class PerChannel:
+    """Values of a site's channels, summed over the samples of the pass.
+
+    Attributes
+    ----------
+    values : array, shape (channels,)
+        Which become a column of the table of channels.
+    """
+
+    values: Any
+
 
 Keep = Callable[[str, Site, int, int, Any], None]
 """Keeps an array of one sample: kind, site, place of the row, number of rows, array."""

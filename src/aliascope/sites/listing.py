@@ -30,6 +30,8 @@ class ListedSite:
     recomposition_error : float
         Largest difference between the decimated dense signal and the original operation's output,
         relative to the output's largest magnitude, at the first pass; NaN where not compared.
+    lossless : bool
+        Whether it stands for slices of one tensor that together drop nothing, and so is none.
 
     Examples
     --------
@@ -42,6 +44,7 @@ class ListedSite:
     supported: bool = True
     reason: str = ""
     recomposition_error: float = math.nan
+    lossless: bool = False
 
     @property
     def path(self) -> str:
@@ -68,6 +71,10 @@ class ListedSite:
         """(C, *size) of the dense signal when it was first seen; empty where not measured."""
         return self.site.dense_shape
 
+    def status(self) -> str:
+        """Say why there is nothing measured."""
+        return self.reason if self.lossless else f"not measured: {self.reason}"
+
     def as_row(self) -> dict[str, Any]:
         """Give all that is known of it, flat, by column."""
         beside = {key: value for key, value in vars(self).items() if key not in ("site", "name")}
@@ -91,7 +98,7 @@ class SiteList(list[ListedSite]):
                 each.name,
                 each.op,
                 times(each.rate) or "?",
-                times(each.dense_shape) if each.supported else f"not measured: {each.reason}",
+                times(each.dense_shape) if each.supported else each.status(),
             )
             for each in self
         ]
