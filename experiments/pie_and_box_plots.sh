@@ -17,6 +17,7 @@ aliascope plot boxes "$runs/clean" --accounting "$ACCOUNTING" \
 
 oscillations="$here/runs/${OSCILLATION_MODEL//[:\/]/-}${MAX_SAMPLES:+-$MAX_SAMPLES}"
 aliascope evaluate --model "$OSCILLATION_MODEL" --data oscillations --device "$DEVICE" \
-  --batch-size 100 ${MAX_SAMPLES:+--max-samples "$MAX_SAMPLES"} --output "$oscillations" --resume
+  --batch-size 100 ${MAX_SAMPLES:+--max-samples "$MAX_SAMPLES"} --output "$oscillations" \
+  $published --resume
 aliascope plot pie "$oscillations" --accounting "$ACCOUNTING" \
   --output "$images/pie-classif-oscil.png"

@@ -35,10 +35,14 @@ images="$here/img"
 runs="$here/runs/$name-$(basename "$data")${MAX_SAMPLES:+-$MAX_SAMPLES}"
 mkdir -p "$images" "$runs"
 
+# The spectrum's grid and the scale of folds that were published.
+published="--grid seed --fold-scale unit"
+
 # evaluate RUN OPTION...: measure, or go on where an earlier call was interrupted.
 evaluate() {
   local run=$1
   shift
   aliascope evaluate --model "$MODEL" --weights "$WEIGHTS" --data "$data" --device "$DEVICE" \
-    ${BATCH_SIZE:+--batch-size "$BATCH_SIZE"} --output "$runs/$run" --resume "$@"
+    ${BATCH_SIZE:+--batch-size "$BATCH_SIZE"} --output "$runs/$run" \
+    $published --resume "$@"
 }

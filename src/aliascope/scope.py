@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from aliascope.errors import AliascopeError
-from aliascope.measures import DETAILS, make_measures
-from aliascope.measures.engines import check_engine
+from aliascope.measures import DEFAULT, DETAILS, FLOOR_SAMPLES, Counter, make_measures
 from aliascope.runs.conditions import CLEAN, Condition
 from aliascope.runs.record import Record
 from aliascope.runs.store import Store
@@ -45,10 +44,13 @@ class Scope:
     detail : {"site", "channel", "pixel", "folds"} or None
         What is kept of each sample: values of each site; of each channel as well; each bin's
         category as well; the complex folds as well. None measures nothing.
-    measures : sequence of str
-        What is measured.
+    measures : sequence of {"energy", "categories", "floor", "thresholds"}
+        What is measured: aliased energy; the published categories; those of the low part, which
+        does not alias; and those at other thresholds.
+    floor_samples : int
+        Floor and thresholds are measured of samples numbered below this; 0 leaves them out.
     threshold_db, reference, grid, fold_scale
-        See :class:`aliascope.spectrum.Criterion`; the grid is ``auto`` by default.
+        See :class:`aliascope.spectrum.Criterion`.
     handlers : sequence of Handler
         Called in order at each site, before the measures. A pass that one of them changed is kept
         under a condition of its name.
@@ -80,11 +82,12 @@ class Scope:
         model: nn.Module,
         *,
         detail: str | None = "site",
-        measures: Sequence[str] = ("categories",),
+        measures: Sequence[str] = DEFAULT,
+        floor_samples: int = FLOOR_SAMPLES,
         threshold_db: float = 20.0,
         reference: str = "max",
         grid: str = "auto",
-        fold_scale: str = "unit",
+        fold_scale: str = "auto",
         handlers: Sequence[Handler] = (),
         store: Store | None = None,
         engine: str = "auto",
@@ -92,13 +95,12 @@ class Scope:
     ) -> None:
         if detail is not None and detail not in DETAILS:
             raise AliascopeError(f"detail is {detail!r}, but it must be one of {DETAILS}.")
-        check_engine(engine, workspace)
         self.criterion = Criterion(threshold_db, reference, grid, fold_scale)
         self.detail = detail
-        names = () if detail is None else measures
-        self._measures = make_measures(
-            names, self.criterion, detail or "site", engine=engine, workspace=workspace
-        )
+        self._counter = Counter(self.criterion, engine=engine, workspace=workspace)
+        self._measures: list[Handler] = []
+        if detail is not None:
+            self._measures = make_measures(measures, self._counter, detail, floor_samples)
         self._recorder = _Recorder(self, store)
         self._opening = Opening(
             model,
@@ -130,8 +132,7 @@ class Scope:
         if half < LEAST_WORKSPACE:
             return None
         self._opening.workspace = half
-        for measure in self._measures:
-            measure.workspace = half
+        self._counter.workspace = half
         return half
 
     def measurement(self) -> Measurement:

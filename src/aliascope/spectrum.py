@@ -23,10 +23,13 @@ from aliascope.errors import AliascopeError
 
 GRIDS = ("auto", "seed", "native")
 REFERENCES = ("max", "mean")
-FOLD_SCALES = ("unit", "contribution")
+FOLD_SCALES = ("auto", "unit", "contribution")
 
-LARGEST_SEED_RATE = 4
+LARGEST_SEED_RATE = 2
 """``grid="auto"`` oversamples the spectrum (grid ``seed``) up to this rate on every axis."""
+
+AUTO_FOLDS = 4
+"""``fold_scale="auto"`` is ``unit`` at so many folds, those of rate 2×2."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,10 @@ class Criterion:
         over the bins of one sample and channel.
     grid : {"auto", "seed", "native"}
         How many bins the decimated spectrum has; see :func:`bin_counts`.
-    fold_scale : {"unit", "contribution"}
-        Compare folds as they are (the published convention), or divided by the number of folds,
-        which is what each adds to the decimated spectrum.
+    fold_scale : {"unit", "contribution", "auto"}
+        Compare folds as they are (the published convention); divided by the number of folds, which
+        is what each adds to the decimated spectrum; or ``auto``, times 4 over their number: that is
+        ``unit`` at rate 2×2, and at every other rate as far below what a fold adds.
 
     Raises
     ------
@@ -83,10 +87,22 @@ class Criterion:
         return 10.0 ** (-self.threshold_db / 10.0)
 
     def grid_for(self, rate: Sequence[int]) -> str:
-        """Resolve ``auto``: ``"seed"`` where every rate is at most 4, else ``"native"``."""
+        """Resolve ``auto``: ``"seed"`` where every rate is at most 2, else ``"native"``."""
         if self.grid != "auto":
             return self.grid
         return "seed" if max(rate) <= LARGEST_SEED_RATE else "native"
+
+    def ratio_for(self, rate: Sequence[int]) -> float:
+        """Power of a fold as it is, over the reference level, above which it passes.
+
+        Examples
+        --------
+        >>> [round(Criterion(fold_scale=s).ratio_for((4, 4)), 2) for s in FOLD_SCALES]
+        [0.16, 0.01, 2.56]
+        """
+        folds = math.prod(rate)
+        scale = {"unit": 1.0, "contribution": 1 / folds, "auto": AUTO_FOLDS / folds}
+        return self.power_ratio / scale[self.fold_scale] ** 2
 
 
 def bin_counts(size: Sequence[int], rate: Sequence[int], grid: str = "seed") -> tuple[int, ...]:
@@ -217,9 +233,7 @@ def classify_folds(spectrum_folds: Tensor, criterion: Criterion, axes: int) -> T
         reference = decimated_power.amax(dim=bin_axes, keepdim=True)
     else:
         reference = decimated_power.mean(dim=bin_axes, keepdim=True)
-    threshold = reference * criterion.power_ratio
-    if criterion.fold_scale == "contribution":
-        threshold = threshold * math.prod(rate) ** 2
+    threshold = reference * criterion.ratio_for(rate)
     passes = power > threshold.reshape(*threshold.shape[:-axes], *[1] * (2 * axes))
 
     n_passing = passes.sum(dim=fold_axes)
@@ -261,9 +275,10 @@ def classify(
         Reference level: largest or mean power over the bins of the decimated spectrum.
     grid : {"seed", "native", "auto"}
         Number of bins: that of the dense signal, or that of the decimated one; ``auto`` takes
-        ``seed`` where every rate is at most 4.
-    fold_scale : {"unit", "contribution"}
-        Compare folds as they are, or as what they add to the decimated spectrum.
+        ``seed`` where every rate is at most 2.
+    fold_scale : {"unit", "contribution", "auto"}
+        Compare folds as they are, as what they add to the decimated spectrum, or so that every rate
+        is treated as 2×2 is; see :class:`Criterion`.
 
     Returns
     -------

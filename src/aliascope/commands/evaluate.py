@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from aliascope.evaluation.options import Options
     from aliascope.evaluation.team import Team
     from aliascope.runs.measurement import Measurement
+    from aliascope.spectrum import Criterion
     from aliascope.tasks.models import LoadedModel
 
 
@@ -51,8 +52,10 @@ def evaluate(
     seed: Seed = 0,
     threshold_db: choice.ThresholdDb = 20.0,
     reference: choice.Reference = "max",
-    grid: choice.Grid = "auto",
-    fold_scale: choice.FoldScale = "unit",
+    grid: choice.Grid = None,
+    fold_scale: choice.FoldScale = None,
+    measures: choice.Measures = "energy,categories,floor,thresholds",
+    floor_samples: choice.FloorSamples = 16,
     detail: choice.Detail = "site",
     precision: choice.Precision = "float32",
     save_features: choice.SaveFeatures = False,
@@ -77,7 +80,6 @@ def evaluate(
     from aliascope.evaluation.options import Options
     from aliascope.evaluation.team import team_of
     from aliascope.runs.fractions import check_accounting
-    from aliascope.spectrum import Criterion
     from aliascope.tasks.models import load_model
 
     check_accounting(accounting)
@@ -87,7 +89,9 @@ def evaluate(
         batch_size=batch_size,
         seed=seed,
         detail=detail,
-        criterion=Criterion(threshold_db, reference, grid, fold_scale),
+        criterion=_criterion(threshold_db, reference, grid, fold_scale, accounting),
+        measures=tuple(word.strip() for word in measures.split(",") if word.strip()),
+        floor_samples=floor_samples,
         precision=precision,
         save_features=save_features,
         attack=attack,
@@ -125,6 +129,21 @@ def evaluate(
         )
     if team.leads:
         show_measurement(measurement, folder, accounting)
+
+
+def _criterion(
+    threshold_db: float, reference: str, grid: str | None, fold_scale: str | None, accounting: str
+) -> Criterion:
+    """Take the grid and scale that are named, or those of the accounting."""
+    from aliascope.spectrum import Criterion
+
+    published = accounting == "published"
+    return Criterion(
+        threshold_db,
+        reference,
+        grid or ("seed" if published else "auto"),
+        fold_scale or ("unit" if published else "auto"),
+    )
 
 
 def _named_values(texts: list[str]) -> dict[str, Any]:

@@ -69,20 +69,42 @@ Reference = Annotated[
 
 
 Grid = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="auto|seed|native",
         help="Bins of the spectrum: as many as the dense signal has samples (seed, as "
-        "published) or as the decimated one (native); auto: seed up to rate 4.",
+        "published) or as the decimated one (native); auto: seed up to rate 2.",
+        show_default="auto; seed with --accounting published",
     ),
 ]
 
 
 FoldScale = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|unit|contribution",
+        help="Compare folds as they are (unit, as published), divided by their number "
+        "(contribution), or so that every rate is treated as 2×2 is (auto).",
+        show_default="auto; unit with --accounting published",
+    ),
+]
+
+
+Measures = Annotated[
     str,
     typer.Option(
-        metavar="unit|contribution",
-        help="Compare folds as they are (as published), or divided by their number.",
+        metavar="NAME,...",
+        help="What is measured: energy (how much aliases), categories (as published), floor (the "
+        "categories of what cannot alias), thresholds (10 to 60 dB).",
+    ),
+]
+
+
+FloorSamples = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        help="Measure floor and thresholds of the first N images; 0 leaves them out.",
     ),
 ]
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from aliascope.errors import AliascopeError
 from aliascope.evaluation.probe import no_sites
+from aliascope.measures import DEFAULT, FLOOR_SAMPLES
 from aliascope.models.predictions import record_predictions
 from aliascope.runs.measurement import Measurement
 from aliascope.scope import Scope
@@ -24,12 +25,13 @@ def measure(
     model: nn.Module,
     batches: Iterable[Images | Sequence[Tensor] | Mapping[str, Any]],
     *,
-    measures: Sequence[str] = ("categories",),
+    measures: Sequence[str] = DEFAULT,
+    floor_samples: int = FLOOR_SAMPLES,
     detail: str = "site",
     threshold_db: float = 20.0,
     reference: str = "max",
     grid: str = "auto",
-    fold_scale: str = "unit",
+    fold_scale: str = "auto",
     handlers: Sequence[Handler] = (),
 ) -> Measurement:
     """Measure aliasing in a model over batches of images.
@@ -42,7 +44,7 @@ def measure(
     batches : iterable of Tensor, of (Tensor, Tensor) or of mappings
         Images (N, C, H, W) as the model takes them; images and labels (N,); or its keyword
         arguments, with labels under ``labels`` or ``label``. A DataLoader fits.
-    measures, detail, threshold_db, reference, grid, fold_scale, handlers
+    measures, floor_samples, detail, threshold_db, reference, grid, fold_scale, handlers
         See :class:`Scope`.
 
     Returns
@@ -66,6 +68,7 @@ def measure(
     scope = Scope(
         model,
         measures=measures,
+        floor_samples=floor_samples,
         detail=detail,
         threshold_db=threshold_db,
         reference=reference,

@@ -10,7 +10,7 @@ from torch import nn
 
 from aliascope.errors import AliascopeError
 from aliascope.files import plain
-from aliascope.measures.categories import DETAILS
+from aliascope.measures import DEFAULT, DETAILS, FLOOR_SAMPLES, Counter, make_measures
 from aliascope.models.execution import check_precision
 from aliascope.protocols.attacks import PUBLISHED_EPS, PUBLISHED_STEPS, Attack
 from aliascope.runs.conditions import CLEAN, Condition
@@ -44,6 +44,10 @@ class Options:
         What is kept of each image.
     criterion : Criterion
         When a fold counts.
+    measures : tuple of str
+        What is measured; see :class:`aliascope.Scope`.
+    floor_samples : int
+        Of how many images, from the first, floor and thresholds are measured; 0 for none.
     precision : {"float32", "bfloat16"}
         Of the network's products, measured and attacked; its signals are measured in float32.
     save_features : bool
@@ -75,7 +79,9 @@ class Options:
     batch_size: int = 16
     seed: int = 0
     detail: str = "site"
-    criterion: Criterion = field(default_factory=Criterion)
+    criterion: Criterion = field(default_factory=lambda: Criterion(fold_scale="auto"))
+    measures: tuple[str, ...] = DEFAULT
+    floor_samples: int = FLOOR_SAMPLES
     precision: str = "float32"
     save_features: bool = False
     attack: str | None = None
@@ -106,6 +112,7 @@ class Options:
         self.make_attack()
         if self.detail not in DETAILS:
             raise AliascopeError(f"detail is {self.detail!r}, but it must be one of {DETAILS}.")
+        make_measures(self.measures, Counter(self.criterion), self.detail, self.floor_samples)
 
     def make_attack(self) -> Attack | None:
         """Make the attack; None without one."""
@@ -146,6 +153,8 @@ class Options:
         return Scope(
             model,
             detail=self.detail,
+            measures=self.measures,
+            floor_samples=self.floor_samples and self.start + self.floor_samples,
             **vars(self.criterion),
             store=store,
             engine=engine,

@@ -6,37 +6,66 @@ from collections.abc import Callable, Sequence
 
 from aliascope.errors import AliascopeError
 from aliascope.measures.categories import DETAILS, Categories
-from aliascope.spectrum import Criterion
+from aliascope.measures.counting import Counter
+from aliascope.measures.energy import Energy
+from aliascope.measures.first_samples import Floor, Thresholds
+from aliascope.seam.handlers import Handler
 
-__all__ = ["DETAILS", "MEASURES", "Categories", "make_measures"]
+__all__ = ["DEFAULT", "DETAILS", "MEASURES", "Counter", "make_measures"]
 
-MEASURES: dict[str, Callable[..., Categories]] = {"categories": Categories}
-"""How each measure is made, by name: from the criterion, the detail, the engine and a workspace."""
+MEASURES: dict[str, Callable[[Counter, str, int], Handler]] = {
+    "energy": lambda counter, detail, below: Energy(detail),
+    "categories": lambda counter, detail, below: Categories(counter, detail),
+    "floor": lambda counter, detail, below: Floor(counter, below),
+    "thresholds": lambda counter, detail, below: Thresholds(counter, below),
+}
+"""How each measure is made, by name: from what counts, the detail, and the number of a sample below
+which the floor and the thresholds are measured."""
+
+DEFAULT = ("energy", "categories", "floor", "thresholds")
+"""Measures that are made unless others are asked for."""
+
+FLOOR_SAMPLES = 16
+"""Samples of which the floor and the thresholds are measured by default."""
 
 
 def make_measures(
-    names: Sequence[str],
-    criterion: Criterion,
-    detail: str,
-    *,
-    engine: str = "auto",
-    workspace: int | None = None,
-) -> list[Categories]:
+    names: Sequence[str], counter: Counter, detail: str, floor_samples: int = FLOOR_SAMPLES
+) -> list[Handler]:
     """Make measures by name.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Keys of `MEASURES`.
+    counter : Counter
+        What counts.
+    detail : {"site", "channel", "pixel", "folds"}
+        What is kept of each sample.
+    floor_samples : int
+        Floor and thresholds are measured of samples numbered below this; 0 leaves them out.
 
     Raises
     ------
     AliascopeError
-        If there is none of a name.
+        If there is none of a name, or none at all.
 
     Examples
     --------
-    >>> make_measures(["entropy"], Criterion(), "site")
+    >>> from aliascope.spectrum import Criterion
+    >>> make_measures(["entropy"], Counter(Criterion()), "site")
     Traceback (most recent call last):
-    aliascope.errors.AliascopeError: There is no measure 'entropy'; there are: categories.
+    aliascope.errors.AliascopeError: There is no measure 'entropy'; there are energy, ...
     """
+    if isinstance(names, str) or not names:
+        raise AliascopeError(
+            f"measures is {names!r}, but it must name one or more of {', '.join(MEASURES)}."
+        )
     for name in names:
         if name not in MEASURES:
             known = ", ".join(MEASURES)
-            raise AliascopeError(f"There is no measure {name!r}; there are: {known}.")
-    return [MEASURES[name](criterion, detail, engine=engine, workspace=workspace) for name in names]
+            raise AliascopeError(f"There is no measure {name!r}; there are {known}.")
+    if floor_samples < 0:
+        raise AliascopeError(f"floor_samples is {floor_samples}, but it must be 0 or more.")
+    wanted = [name for name in names if floor_samples or name not in ("floor", "thresholds")]
+    return [MEASURES[name](counter, detail, floor_samples) for name in wanted]

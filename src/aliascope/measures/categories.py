@@ -12,12 +12,13 @@ from torch import Tensor
 
 from aliascope.categories import COLUMNS, Category
 from aliascope.errors import AliascopeError
-from aliascope.measures.engines import NOT_FINITE, check_engine, count_categories
+from aliascope.measures.counting import Counter
+from aliascope.measures.engines import NOT_FINITE
 from aliascope.measures.finite import say_not_finite
 from aliascope.seam.handlers import Batch, Columns
 from aliascope.seam.parts import Part
 from aliascope.sites import Site
-from aliascope.spectrum import Criterion, classify_folds, folds, peak_exponents
+from aliascope.spectrum import classify_folds, folds, peak_exponents
 
 DETAILS = ("site", "channel", "pixel", "folds")
 """What is kept of each sample, each including those before it."""
@@ -33,38 +34,27 @@ class Categories:
 
     Parameters
     ----------
-    criterion : Criterion
-        Threshold, reference level, grid and fold scale.
+    counter : Counter
+        What counts.
     detail : {"site", "channel", "pixel", "folds"}
         What is kept: counts of each site; of each channel as well; each bin's category as well; the
         complex folds as well.
-    engine, workspace
-        See :func:`aliascope.measures.engines.count_categories`.
 
     Examples
     --------
     >>> import aliascope as al
-    >>> counting = Categories(Criterion())
-    >>> with al.Opening(torch.nn.AvgPool2d(2), [counting]):
-    ...     _ = torch.nn.AvgPool2d(2)(torch.zeros(1, 1, 8, 8))
-    >>> counting.whole, Categories(Criterion(), "pixel").whole
-    (False, True)
+    >>> counting = Categories(Counter(Criterion()))
+    >>> with al.Opening(torch.nn.AvgPool2d(2), [counting]) as opening:
+    ...     _ = opening.model(torch.ones(1, 1, 8, 8))
+    >>> {column: int(*each.values()) for column, each in counting.end().items()}
+    {'no_pass': 0, 'non_aliased': 1, 'aliased': 6, 'tangled': 42}
     """
 
-    def __init__(
-        self,
-        criterion: Criterion,
-        detail: str = "site",
-        *,
-        engine: str = "auto",
-        workspace: int | None = None,
-    ) -> None:
+    def __init__(self, counter: Counter, detail: str = "site") -> None:
         if detail not in DETAILS:
             raise AliascopeError(f"detail is {detail!r}, but it must be one of {DETAILS}.")
-        check_engine(engine, workspace)
-        self.criterion, self.detail = criterion, detail
-        self.workspace = workspace
-        self._engine = engine
+        self.criterion, self.detail = counter.criterion, detail
+        self._counter = counter
         self._batch = Batch(None, torch.device("cpu"))
         self._counts: dict[Site, Tensor] = {}
 
@@ -86,13 +76,7 @@ class Categories:
         if self.whole:
             counts = self._count_and_keep(site, dense.detach())
         else:
-            counts = count_categories(
-                dense.detach(),
-                site.rate,
-                self.criterion,
-                engine=self._engine,
-                workspace=self.workspace,
-            )
+            counts = self._counter(dense.detach(), site.rate)
         if not (part.first and part.last):
             if part.first:
                 self._counts[site] = counts.new_empty((*part.shape[:2], 4))

@@ -1,8 +1,8 @@
 """The measure that weighs: aliased energy, per sample and site.
 
 A faster way to compute what :mod:`aliascope.energy` defines. What is within is a small corner of
-the coefficients: so only that is computed, by two thin matrix products in the memory format that the
-signal has, and what is beyond is what is left of the signal's energy.
+the coefficients: so only that is computed, by two thin matrix products in the memory format that
+the signal has, and what is beyond is what is left of the signal's energy.
 """
 
 from __future__ import annotations

@@ -58,6 +58,7 @@ class Record:
         self.arrays: dict[str, Array] = {}
         self._sites: list[tuple[Mapping[str, Any], bool]] = []
         self._values: dict[str, dict[int, Array]] = {}
+        self._of_channels: dict[str, dict[int, Array]] = {}
         self._of_sites: dict[tuple[str, int], Array] = {}
         self._writer: PartWriter | None = None
 
@@ -73,6 +74,9 @@ class Record:
 
     def add_values(self, name: str, position: int, values: Any) -> None:
         """Add a column's values at a site: (samples,) to the table, (samples, ...) as an array."""
+        if hasattr(values, "values"):  # of channels, summed over the samples
+            self._of_channels.setdefault(name, {})[position] = np.asarray(values.values)
+            return
         if hasattr(values, "detach"):  # a tensor, on any device
             values = values.detach().cpu().numpy()
         array = np.asarray(values)
@@ -108,6 +112,23 @@ class Record:
             return pd.concat(tables, ignore_index=True)
         return pd.DataFrame({"sample": [], "site": []}, dtype="int64")
 
+    def channels(self) -> pd.DataFrame | None:
+        """One row per site and channel, with what was summed over the samples; None for nothing."""
+        import pandas as pd
+
+        tables = []
+        for position, place in self._places().items():
+            columns = {
+                name: column[position]
+                for name, column in self._of_channels.items()
+                if position in column
+            }
+            for first in list(columns.values())[:1]:
+                index = np.arange(len(first), dtype=np.int64)
+                site = np.full(len(first), place, dtype=np.int64)
+                tables.append(pd.DataFrame({"site": site, "channel": index, **columns}))
+        return pd.concat(tables, ignore_index=True) if tables else None
+
     def write(self, store: Store) -> None:
         """Write it as a part."""
         import pandas as pd
@@ -126,7 +147,8 @@ class Record:
             if samples is None:
                 samples = pd.DataFrame({"sample": self.numbers}, dtype="int64")
             listed = [described for described, listed in self._sites if listed]
-            writer.commit(samples, self.table(), listed, self.unreadable, self.condition)
+            tables = self.table(), listed, self.unreadable, self.condition, self.channels()
+            writer.commit(samples, *tables)
         finally:
             writer.discard()
 

@@ -125,9 +125,7 @@ class Found:
         entries = [entry for entry in self._entries.values() if entry.listed]
         names = names_of((entry.site.path, entry.site.number) for entry in entries)
         return SiteList(
-            ListedSite(
-                entry.site, name, entry.supported, entry.reason, entry.error, entry.lossless
-            )
+            ListedSite(entry.site, name, entry.supported, entry.reason, entry.error, entry.lossless)
             for name, entry in zip(names, entries, strict=True)
         )
 

@@ -44,6 +44,7 @@ def count_categories(
     rate: Sequence[int],
     criterion: Criterion,
     *,
+    levels: Sequence[float] | None = None,
     engine: str = "auto",
     workspace: int | None = None,
 ) -> Tensor:
@@ -57,6 +58,8 @@ def count_categories(
         Decimation rate per spatial axis.
     criterion : Criterion
         Threshold, reference level, grid and fold scale.
+    levels : sequence of float, optional
+        Thresholds in decibels, in place of the criterion's: all are counted on one spectrum.
     engine : {"auto", "torch", "numba"}
         See `ENGINES`.
     workspace : int, optional
@@ -65,7 +68,7 @@ def count_categories(
 
     Returns
     -------
-    Tensor of int64, shape (N, C, 4), on the device of ``dense``
+    Tensor of int64, shape (N, C, 4) or (N, C, levels, 4), on the device of ``dense``
         Number of bins per :class:`~aliascope.categories.Category`. The four of a signal with a NaN
         or infinite value are ``NOT_FINITE``; checking for it is left to the caller, who can do so
         without waiting for the device at every site.
@@ -92,7 +95,9 @@ def count_categories(
     if fits and engine == "auto" and fused is None:
         _notice_once()
     limit = workspace_of(dense.device.type, workspace)
-    return half_spectrum.count_categories(dense, rate, criterion, fused=fused, workspace=limit)
+    return half_spectrum.count_categories(
+        dense, rate, criterion, levels=levels, fused=fused, workspace=limit
+    )
 
 
 @functools.cache

@@ -182,8 +182,13 @@ def _compiled(function: Any, *, parallel: bool) -> Any:
     return njit(nogil=True, cache=True, parallel=parallel)(copy)
 
 
-_ALONE = {each: _compiled(each, parallel=False) for each in (_prepare, _turn, _count)}
-_TOGETHER = {each: _compiled(each, parallel=True) for each in (_prepare, _turn, _count)}
+def _peaks(spectra, rate, bins, peaks):  # type: ignore[no-untyped-def]
+    for b in prange(spectra.shape[0]):
+        peaks[b] = _peak(spectra[b], rate[0], rate[1], bins[0], bins[1])
+
+
+_ALONE = {each: _compiled(each, parallel=False) for each in (_prepare, _turn, _peaks, _count)}
+_TOGETHER = {each: _compiled(each, parallel=True) for each in (_prepare, _turn, _peaks, _count)}
 
 _process: int | None = None
 """That started numba's threads. A child that it forks has none, and waits for them for ever."""
@@ -240,6 +245,14 @@ def prepare(
 def turn(spectra: Array, out: Array, threads: int) -> None:
     """Write spectra of rows, (B, H, half), into the first H columns of (B, half, L)."""
     _run(_turn, threads, spectra, out)
+
+
+def peaks(spectra: Array, rate: tuple[int, int], bins: tuple[int, int], threads: int) -> Array:
+    """Largest powers of the decimated signals' spectra, (B,); arguments as for `count`."""
+    parts = spectra.view(spectra.real.dtype)
+    found = np.empty(len(spectra), parts.dtype)
+    _run(_peaks, threads, parts, rate, bins, found)
+    return found
 
 
 def count(

@@ -22,8 +22,10 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,6 +50,7 @@ def count_categories(
     rate: Sequence[int],
     criterion: Criterion,
     *,
+    levels: Sequence[float] | None = None,
     fused: Any = None,
     workspace: int | None = None,
 ) -> Tensor:
@@ -55,7 +58,7 @@ def count_categories(
 
     Parameters
     ----------
-    dense, rate, criterion, workspace
+    dense, rate, criterion, levels, workspace
         As there.
     fused : module, optional
         :mod:`aliascope.measures.engines.fused`, to count with it (on a CPU, up to two axes).
@@ -68,15 +71,20 @@ def count_categories(
     """
     rate = tuple(rate)
     n, channels = dense.shape[:2]
-    counts = torch.empty((n * channels, 4), dtype=torch.int64, device=dense.device)
+    ratios = [criterion.ratio_for(rate)]
+    if levels is not None:
+        ratios = [replace(criterion, threshold_db=level).ratio_for(rate) for level in levels]
+    shape = (n * channels, len(ratios), 4)
+    counts = torch.empty(shape, dtype=torch.int64, device=dense.device)
     counter = _counter(dense, rate, criterion, workspace, fused)
     done = 0
     chunk_bytes = CHUNK_BYTES if workspace is None else min(CHUNK_BYTES, workspace // 4)
     for signals in _contiguous_chunks(dense, chunk_bytes):
         for block in torch.split(signals, counter.capacity):
-            counts[done : done + len(block)] = counter(block)
+            counts[done : done + len(block)] = counter(block, ratios)
             done += len(block)
-    return counts.view(n, channels, 4)
+    counts = counts.view(n, channels, len(ratios), 4)
+    return counts[:, :, 0] if levels is None else counts
 
 
 class _LastCounter(threading.local):
@@ -176,10 +184,10 @@ class _BlockCounter:
         """Whether its blocks would be as large, were it made for this signal."""
         return self.capacity >= min(dense.shape[0] * dense.shape[1], self._most)
 
-    def __call__(self, signals: Tensor) -> Tensor:
-        """Count: signals (B, *size) to (B, 4)."""
+    def __call__(self, signals: Tensor, ratios: Sequence[float]) -> Tensor:
+        """Count: signals (B, *size), at levels relative to the reference, to (B, levels, 4)."""
         if self.fused is not None:
-            return self._count_fused(signals)
+            return self._count_fused(signals, ratios)
         b = len(signals)
         flat = signals.flatten(1)
         # Both propagate NaN; vector_norm(inf), which says the same, took ten times as long.
@@ -190,17 +198,13 @@ class _BlockCounter:
         scale = torch.ldexp(torch.ones_like(peak), -exponents)
         scaled = torch.mul(signals, scale, out=padded[..., : self.size[-1]])
 
-        threshold = self._reference(scaled) * self._ratio
-        counts = self._count(self._passing(self._spectrum(padded, b), threshold, b))
-        return torch.where(torch.isfinite(peak.view(b, 1)), counts, NOT_FINITE)
+        reference = self._reference(scaled)
+        power = self._power(self._spectrum(padded, b), b)
+        counts = [self._count(self._passing(power, reference * ratio, b)) for ratio in ratios]
+        finite = torch.isfinite(peak.view(b, 1, 1))
+        return torch.where(finite, torch.stack(counts, dim=1), NOT_FINITE)
 
-    @property
-    def _ratio(self) -> float:
-        """Threshold over reference level, for folds as they are."""
-        scale = math.prod(self.rate) if self.criterion.fold_scale == "contribution" else 1
-        return self.criterion.power_ratio * scale**2
-
-    def _count_fused(self, signals: Tensor) -> Tensor:
+    def _count_fused(self, signals: Tensor, ratios: Sequence[float]) -> Tensor:
         """Count by compiled passes before and after the FFTs, signals of one or two axes."""
         b, padded = len(signals), self.padded[: len(signals)]
         rate, bins = (((1,) * (2 - len(each)) + each) for each in (self.rate, self.bins))
@@ -211,9 +215,14 @@ class _BlockCounter:
         spectra = spectrum if self.row_dims else spectrum.unsqueeze(-1)
         # Parseval: the mean over M bins of the power is the sum of the squared samples.
         references = energy if self.criterion.reference == "mean" else None
-        counts = self.fused.count(
-            spectra.contiguous().numpy(), rate, bins, references, self._ratio, self.threads
-        )
+        turned = spectra.contiguous().numpy()
+        if len(ratios) > 1 and references is None:
+            references = self.fused.peaks(turned, rate, bins, self.threads)
+        each = [
+            self.fused.count(turned, rate, bins, references, ratio, self.threads)
+            for ratio in ratios
+        ]
+        counts = np.stack(each, axis=1)
         counts[~finite] = NOT_FINITE
         return torch.from_numpy(counts)
 
@@ -230,10 +239,13 @@ class _BlockCounter:
             spectrum = torch.fft.fftn(buffer, dim=self.row_dims)
         return spectrum
 
-    def _passing(self, spectrum: Tensor, threshold: Tensor, b: int) -> Tensor:
-        """Compare the power of every frequency, (B, half, *L of the rows)."""
+    def _power(self, spectrum: Tensor, b: int) -> Tensor:
+        """Power of every frequency, (B, half, *L of the rows)."""
         power = torch.mul(spectrum.real, spectrum.real, out=self.power[:b])
-        power = power.addcmul_(spectrum.imag, spectrum.imag)
+        return power.addcmul_(spectrum.imag, spectrum.imag)
+
+    def _passing(self, power: Tensor, threshold: Tensor, b: int) -> Tensor:
+        """Compare the power of every frequency, (B, half, *L of the rows)."""
         return torch.gt(power, threshold.view(b, *[1] * (power.ndim - 1)), out=self.passes[:b])
 
     def _reference(self, scaled: Tensor) -> Tensor:
