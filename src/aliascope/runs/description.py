@@ -43,6 +43,7 @@ WORD: Check = ("a text", lambda value: isinstance(value, str))
 NUMBER: Check = ("a number", _is_number)
 WHOLE: Check = ("a whole number", _is_whole)
 NUMBERS: Check = ("a list of numbers", _is_list_of(_is_number))
+WORDS: Check = ("a list of texts", _is_list_of(lambda value: isinstance(value, str)))
 OBJECT: Check = ("an object", lambda value: isinstance(value, dict))
 
 CRITERION = {"threshold_db": NUMBER, "reference": WORD, "grid": WORD, "fold_scale": WORD}
@@ -56,6 +57,7 @@ ENTRIES: dict[str, Any] = {
     **dict.fromkeys(("status", "detail", "device", "created"), WORD),
     "parts": ("the number of parts, or theirs", _is_parts),
     "conditions": ("a list of conditions", _is_list_of(_is_condition)),
+    "measures": WORDS,
     "versions": OBJECT,
     "model": {
         **dict.fromkeys(("name", "weights", "weights_sha256"), WORD),
@@ -66,6 +68,7 @@ ENTRIES: dict[str, Any] = {
     "options": {
         **CRITERION,
         **dict.fromkeys(("start", "batch_size", "seed", "attack_steps"), WHOLE),
+        **{"measures": WORDS, "floor_samples": WHOLE},
         **{"attack": WORD, "eps": NUMBERS, "attack_step_size": NUMBER},
     },
 }

@@ -61,16 +61,17 @@ def fractions_of(counts: Array, accounting: str = "exact") -> Array:
     return counts / counts.sum(axis=-1, keepdims=True)
 
 
-def contributions(each: pd.DataFrame) -> pd.DataFrame:
+def contributions(each: pd.DataFrame, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
     """Share the unweighted mean over sites out among the samples, so that their mean is that mean.
 
     Where every site ran for every sample, this is the sample's mean over sites. A site that ran for
     a share of the samples weighs as much as any other, and so each of its samples more.
     """
+    columns = list(columns)
     per_site = each.groupby("site")
-    means = per_site[COLUMNS].mean()
+    means = per_site[columns].mean()
     weights = each["sample"].nunique() / (len(means) * per_site["sample"].transform("size"))
-    deviations = each[COLUMNS] - means.loc[each["site"]].to_numpy()
+    deviations = each[columns] - means.loc[each["site"]].to_numpy()
     added = deviations.mul(weights, axis=0).groupby(each["sample"]).sum()
     return added + means.mean()
 
@@ -114,20 +115,24 @@ def channel_fractions(tables: Tables, rows: Sequence[int], accounting: str) -> p
 
 def mean_and_interval(fractions: Array) -> dict[str, float]:
     """Mean over samples, (n, 4), with its Student t interval."""
-    from scipy import stats
-
-    n = len(fractions)
-    mean = fractions.mean(axis=0) if n else np.full(len(COLUMNS), np.nan)
-    if n > 1:
-        error = fractions.std(axis=0, ddof=1) / np.sqrt(n)
-        half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * error
-    else:
-        half = np.full(len(COLUMNS), np.nan)
+    mean = fractions.mean(axis=0) if len(fractions) else np.full(len(COLUMNS), np.nan)
+    half = half_interval(fractions)
     row = dict(zip(COLUMNS, mean, strict=True))
     for column, m, h in zip(COLUMNS, mean, half, strict=True):
         row[f"{column}_low"] = np.clip(m - h, 0.0, 1.0)
         row[f"{column}_high"] = np.clip(m + h, 0.0, 1.0)
     return row
+
+
+def half_interval(values: Array) -> Array:
+    """Half the width of Student's t interval of a mean over samples, (n, columns); NaN for one."""
+    from scipy import stats
+
+    n = len(values)
+    if n < 2:
+        return np.full(values.shape[1], np.nan)
+    error = values.std(axis=0, ddof=1) / np.sqrt(n)
+    return np.asarray(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * error)
 
 
 def fractions_table(rows: dict[str, dict[str, float]], index: str) -> pd.DataFrame:

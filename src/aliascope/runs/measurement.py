@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from aliascope.categories import COLUMNS
 from aliascope.errors import AliascopeError
-from aliascope.runs import kept
+from aliascope.runs import energy, kept, shown
 from aliascope.runs.accuracy import accuracy_of
 from aliascope.runs.arrays import Array
 from aliascope.runs.conditions import CLEAN, Condition, find, ordered
 from aliascope.runs.description import CriterionOfRun, conditions_of, criterion_of
+from aliascope.runs.floor import FLOOR, at_level, levels_of, measured_fractions
 from aliascope.runs.fractions import (
     channel_fractions,
     check_accounting,
@@ -133,6 +135,212 @@ class Measurement:
             If the run has no such condition.
         """
         return Measurement(self.store, condition)
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What there are values of, among energy, categories, floor and thresholds."""
+        values = self.values
+        there = {
+            "energy": energy.ENERGY in values and self._channel_sums is not None,
+            "categories": set(COLUMNS) <= set(values),
+            "floor": set(FLOOR) <= set(values) and bool(values[FLOOR].notna().all(axis=1).any()),
+            "thresholds": any(
+                bool(values[at_level(level)].notna().all(axis=1).any())
+                for level in levels_of(values.columns)
+            ),
+        }
+        return tuple(name for name, is_there in there.items() if is_there and len(values))
+
+    # -- energy ------------------------------------------------------------------------------
+
+    def energy(self, by: str = "site", *, site: str | None = None) -> pd.DataFrame:
+        """Share of the varying energy that lies beyond the new Nyquist rate.
+
+        Parameters
+        ----------
+        by : {"site", "sample", "channel", "overall"}
+            One row per channel of each site (ratio of sums over samples), per site (mean over its
+            channels), per sample (of each site the mean over channels of that sample's ratios; of
+            these the mean over the sites of the rate that most sites have), or per rate: the
+            unweighted mean over its sites, the rate that most sites have first.
+        site : str, optional
+            Name of a site, to have the energy of this one alone.
+
+        Returns
+        -------
+        DataFrame
+            Column aliased_energy, in [0, 1]; NaN where it is not defined, which is left out of
+            means. By site and overall also aliased_energy_low and aliased_energy_high (95 %
+            confidence interval: Student's t from the spread over samples, kept within [0, 1]; NaN
+            for a single sample), edge_low and edge_high (with the cut one coefficient higher, and
+            lower), and white (what white noise of that size and rate has). By site kept, the
+            fewest samples an axis keeps: below 7 the rest is known only roughly. Overall sites,
+            how many have the rate.
+
+        Raises
+        ------
+        AliascopeError
+            If ``by`` or ``site`` is unknown, or energy was not measured.
+
+        Examples
+        --------
+        >>> store = Store.temporary()
+        >>> store.write_run({})
+        >>> site = {"path": "pool", "number": 1, "op": "avg_pool", "rate": (2, 2), "grid": "seed"}
+        >>> site |= {"dense_shape": (1, 16, 16), "supported": True, "reason": ""}
+        >>> values = {"sample": [0, 1], "site": [0, 0], "aliased_energy": [0.2, 0.4]}
+        >>> channels = {"site": [0], "channel": [0], "varying": [8.0], "beyond": [2.0]}
+        >>> channels |= {"beyond_low": [1.0], "beyond_high": [4.0]}
+        >>> store.begin(0).commit(
+        ...     pd.DataFrame({"sample": [0, 1]}), pd.DataFrame(values),
+        ...     [{**site, "recomposition_error": 0.0}], channels=pd.DataFrame(channels)
+        ... )
+        >>> Measurement(store).energy()[["aliased_energy", "edge_low", "edge_high", "kept"]]
+              aliased_energy  edge_low  edge_high  kept
+        site
+        pool            0.25     0.125        0.5     8
+        """
+        check_known("by", by, ("site", "sample", "channel", "overall"))
+        row = None if site is None else self._row(site)
+        each = self._measured([energy.ENERGY], "Energy was", "energy")
+        sums = self._channel_sums
+        if sums is None:
+            raise AliascopeError(
+                "Energy was not summed by channel in this run; measure it again with the measure "
+                "'energy'."
+            )
+        sites = self.sites[self.sites["supported"].astype(bool)]
+        if row is not None:
+            sites = sites.loc[[row]]
+        each = each[each["site"].isin(sites.index)]
+        if by == "site":
+            return energy.site_energies(sites, each, sums)
+        if by == "overall":
+            return energy.rate_energies(sites, each, sums)
+        if by == "sample":
+            members = next(iter(energy.rates_of(sites).values()), [])
+            of_rate = each[each["site"].isin(members)]
+            return of_rate.groupby("sample")[[energy.ENERGY]].mean()
+        table = energy.shares(sums)[[energy.ENERGY]].reset_index()
+        table = table[table["site"].isin(sites.index)]
+        table["site"] = table["site"].map(self.sites["name"])
+        table = table.set_index(["site", "channel"])
+        return table if site is None else pd.DataFrame(table.loc[site])
+
+    def floor(self, by: str = "site", *, accounting: str = "exact") -> pd.DataFrame:
+        """Fractions of bins in each category when the low part alone is measured.
+
+        In the low part nothing aliases: what is aliased or tangled in it is leakage of the measure,
+        which grows as maps become small.
+
+        Parameters
+        ----------
+        by : {"site", "overall"}
+            One row per site (mean over the samples it was measured on), or the unweighted mean over
+            sites.
+        accounting : {"exact", "published"}
+            See :meth:`fractions`.
+
+        Returns
+        -------
+        DataFrame
+            Columns no_pass, non_aliased, aliased, tangled, in [0, 1], and n: on how many samples.
+
+        Raises
+        ------
+        AliascopeError
+            If an option is unknown, or the floor was not measured.
+
+        Examples
+        --------
+        >>> store = Store.temporary()
+        >>> store.write_run({})
+        >>> Measurement(store).floor()
+        Traceback (most recent call last):
+        aliascope.errors.AliascopeError: The floor was not measured in this run; measure with ...
+        """
+        check_known("by", by, ("site", "overall"))
+        check_accounting(accounting)
+        self._measured(FLOOR, "The floor was", "floor")
+        if "floor" not in self.measures:
+            raise AliascopeError(
+                "The floor was measured on no sample of this run; measure with floor_samples of 1 "
+                "or more."
+            )
+        each = measured_fractions(self.values, FLOOR, accounting)
+        means, n = self._site_means(each), each.groupby("site")["sample"].nunique()
+        if by == "site":
+            table = means.assign(n=n.reindex(means.index).fillna(0).astype("int64"))
+            return self._named(table)
+        overall = means.mean().to_frame().T.assign(n=each["sample"].nunique())
+        return overall.set_axis(["overall"])
+
+    def thresholds(self, by: str = "site", *, accounting: str = "exact") -> pd.DataFrame:
+        """Fractions of bins in each category at other thresholds than the run's own.
+
+        Parameters
+        ----------
+        by : {"site", "overall"}
+            One row per threshold and site (mean over samples), or per threshold: the unweighted
+            mean over sites.
+        accounting : {"exact", "published"}
+            See :meth:`fractions`.
+
+        Returns
+        -------
+        DataFrame
+            Index site and threshold_db, or threshold_db alone: decibels below the reference.
+            Columns no_pass, non_aliased, aliased, tangled, in [0, 1].
+
+        Raises
+        ------
+        AliascopeError
+            If an option is unknown, or other thresholds were not measured.
+
+        Examples
+        --------
+        >>> store = Store.temporary()
+        >>> store.write_run({})
+        >>> Measurement(store).thresholds()
+        Traceback (most recent call last):
+        aliascope.errors.AliascopeError: Other thresholds were not measured in this run; measure ...
+        """
+        check_known("by", by, ("site", "overall"))
+        check_accounting(accounting)
+        levels = levels_of(self.values.columns)
+        if "thresholds" not in self.measures:
+            levels = []
+        self._measured(at_level(levels[0] if levels else 0), "Other thresholds were", "categories")
+        tables = {}
+        for level in levels:
+            means = self._site_means(measured_fractions(self.values, at_level(level), accounting))
+            tables[level] = self._named(means) if by == "site" else means.mean().to_frame().T
+        table = pd.concat(tables, names=["threshold_db"])
+        if by == "overall":
+            return table.droplevel(1)
+        order = list(self._named(means).index)
+        return table.swaplevel().reindex(order, level="site")
+
+    @cached_property
+    def _channel_sums(self) -> pd.DataFrame | None:
+        return energy.channel_sums(self._tables)
+
+    def _measured(self, columns: list[str], what: str, measure: str) -> pd.DataFrame:
+        """Give columns of the values, or say what to do where they were not measured."""
+        if not set(columns) <= set(self.values):
+            raise AliascopeError(
+                f"{what} not measured in this run; measure with {measure!r} among its measures."
+            )
+        return self.values[[*KEY, *columns]]
+
+    def _site_means(self, each: pd.DataFrame) -> pd.DataFrame:
+        """Average over samples; one row per supported site, NaN where there are none."""
+        supported = self.sites.index[self.sites["supported"].astype(bool)]
+        return each.groupby("site")[COLUMNS].mean().reindex(supported)
+
+    def _named(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Give rows that are known by their site's row its name."""
+        return table.set_axis(pd.Index(self.sites["name"].loc[table.index], name="site"))
 
     # -- fractions ---------------------------------------------------------------------------
 
@@ -378,6 +586,62 @@ class Measurement:
                 f"measure with detail={detail!r}."
             )
         return array
+
+    # -- shown -------------------------------------------------------------------------------
+
+    def table(self, *, accounting: str = "exact") -> pd.DataFrame:
+        """All numbers of the sites beside each other, as ``aliascope show --csv`` gives them.
+
+        Parameters
+        ----------
+        accounting : {"exact", "published"}
+            See :meth:`fractions`.
+
+        Returns
+        -------
+        DataFrame
+            Index site, in the order in which they run; columns op, rate, dense_shape, grid, and as
+            far as they were measured those of :meth:`energy`, of :meth:`fractions`, and of
+            :meth:`floor` as ``floor_*``.
+
+        Examples
+        --------
+        >>> import torch, aliascope as al
+        >>> m = al.measure(torch.nn.AvgPool2d(2), [torch.rand(2, 3, 16, 16)])
+        >>> m.table()[["op", "rate", "dense_shape"]].loc["(root)"].tolist()
+        ['avg_pool', '2×2', '3×15×15']
+        """
+        return shown.table_of(self, accounting)
+
+    def to_json(self, *, accounting: str = "exact") -> str:
+        """Write all that is shown of the run as JSON: no NaN (null instead), no names of classes.
+
+        Parameters
+        ----------
+        accounting : {"exact", "published"}
+            See :meth:`fractions`.
+
+        Returns
+        -------
+        str
+            An object: condition, images, accounting, settings, accuracy, sites (each with energy,
+            its interval, edge, white, fractions with their intervals, floor, thresholds), energy
+            (by rate), fractions, floor and thresholds of the model, and the other conditions.
+
+        Examples
+        --------
+        >>> import json, torch, aliascope as al
+        >>> m = al.measure(torch.nn.AvgPool2d(2), [torch.rand(2, 3, 16, 16)])
+        >>> json.loads(m.to_json())["images"]
+        2
+        """
+        return shown.json_of(self, accounting)
+
+    def __repr__(self) -> str:
+        return shown.text_of(self)
+
+    def _repr_html_(self) -> str:
+        return shown.html_of(self)
 
     # -- saving ------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from aliascope.files import plain, token, writing
 from aliascope.runs import arrays
 from aliascope.runs.arrays import Array
 from aliascope.runs.conditions import CLEAN, Condition
-from aliascope.runs.values import check_values, read_table
+from aliascope.runs.values import check_channels, check_values, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,6 +80,7 @@ class PartWriter:
         sites: Sequence[Mapping[str, Any]],
         unreadable: Sequence[Any] = (),
         condition: Condition = CLEAN,
+        channels: pd.DataFrame | None = None,
     ) -> None:
         """Write the tables and put the part into its place, over one of the same number.
 
@@ -96,6 +97,9 @@ class PartWriter:
             Index, name and reason of images that were left out.
         condition : Condition
             Under what the batch was run.
+        channels : DataFrame, optional
+            One row per site and channel: ``site`` (position in ``sites``), ``channel``, and sums of
+            energies over the samples, :data:`aliascope.runs.values.CHANNEL_SUMS`.
 
         Raises
         ------
@@ -109,7 +113,10 @@ class PartWriter:
         }
         with writing(self._place):
             self._draft.mkdir(parents=True, exist_ok=True)
-            for name, table in (("samples", samples), ("values", values)):
+            tables = {"samples": samples, "values": values, "channels": channels}
+            for name, table in tables.items():
+                if table is None:
+                    continue
                 # A file, since pyarrow takes only paths that are UTF-8 in every locale.
                 with (self._draft / f"{name}.parquet").open("wb") as file:
                     table.to_parquet(file, index=False)
@@ -190,6 +197,15 @@ class Part:
         with self._reading("values.parquet") as path:
             table = self._table(path)
             check_values(table, len(self.sites))
+        return table
+
+    def channels(self) -> pd.DataFrame | None:
+        """One row per site and channel: sums of energies over samples. None if not kept."""
+        if "channels.parquet" not in self._files:
+            return None
+        with self._reading("channels.parquet") as path:
+            table = self._table(path)
+            check_channels(table, len(self.sites))
         return table
 
     @contextlib.contextmanager

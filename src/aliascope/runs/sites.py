@@ -60,6 +60,17 @@ def table_of(sites: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(list(sites), columns=COLUMNS_OF_SITES)
 
 
+def times(numbers: Iterable[int]) -> str:
+    """Write sizes or rates.
+
+    Examples
+    --------
+    >>> times((3, 224, 224))
+    '3×224×224'
+    """
+    return "×".join(map(str, numbers))
+
+
 def row_of(sites: pd.DataFrame, name: str) -> int:
     """Find a site's row.
 

@@ -5,6 +5,7 @@ Layout::
     run.json                     what was run, and all that is needed to run it again
     parts/000000/samples.parquet one row per sample: number, name, label, prediction, ...
     parts/000000/values.parquet  one row per sample and site: bins of each category, ...
+    parts/000000/channels.parquet one row per site and channel: energies, summed over samples
     parts/000000/part.json       condition; sites in the order of the values' numbers; images left
                                  out; size and SHA-256 of every other file, and its own
     parts/000000/channel/0.zarr  counts of site 0 per channel, (samples, channels, 4)

@@ -1,0 +1,203 @@
+"""From energies to aliased energy: per sample, channel, site and rate, with its intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from aliascope.runs.arrays import Array
+from aliascope.runs.fractions import contributions, half_interval
+from aliascope.runs.sites import times
+from aliascope.runs.tables import Tables
+from aliascope.runs.values import CHANNEL_SUMS
+
+ENERGY = "aliased_energy"
+"""Column of the values, and of every table of aliased energy."""
+
+INTERVAL = [f"{ENERGY}_low", f"{ENERGY}_high"]
+
+OF_SITES = [ENERGY, *INTERVAL, "edge_low", "edge_high", "white"]
+"""Columns that sites and rates have."""
+
+FEWEST_KEPT = 7
+"""Kept samples of an axis below which aliased energy is known only roughly."""
+
+
+def white_energy(size: Sequence[int], rate: Sequence[int]) -> float:
+    """Aliased energy that white noise of a size and rate has on average.
+
+    Of the coefficients of each axis W are within, the one on the cut counted half; the constant one
+    is left out: 1 - (Π W - 1) / (Π N - 1).
+
+    Parameters
+    ----------
+    size, rate : sequence of int
+        Samples and decimation rate, per spatial axis.
+
+    Returns
+    -------
+    float
+        NaN where it is not defined: at a size of one, or of r or fewer samples on an axis of
+        rate r > 1.
+
+    Examples
+    --------
+    >>> round(white_energy((32, 32), (2, 2)), 3), white_energy((8,), (1,))
+    (0.735, 0.0)
+    """
+    undefined = any(r > 1 and n <= r for n, r in zip(size, rate, strict=True))
+    if undefined or math.prod(size) <= 1:
+        return math.nan
+    within = (
+        -(-n // r) + (0.5 if r > 1 and n % r == 0 else 0.0) for n, r in zip(size, rate, strict=True)
+    )
+    return 1 - (math.prod(within) - 1) / (math.prod(size) - 1)
+
+
+def fewest_kept(size: Sequence[int], rate: Sequence[int]) -> int:
+    """Count the samples kept of the axis of which fewest are, among those of rate > 1.
+
+    Examples
+    --------
+    >>> fewest_kept((13, 8), (2, 1)), fewest_kept((13, 9), (2, 2))
+    (7, 5)
+    """
+    kept = [-(-n // r) for n, r in zip(size, rate, strict=True) if r > 1]
+    return min(kept) if kept else min(size)
+
+
+def channel_sums(tables: Tables) -> pd.DataFrame | None:
+    """Add up the energies of each channel over the parts of a run.
+
+    Parameters
+    ----------
+    tables : Tables
+        Of the run.
+
+    Returns
+    -------
+    DataFrame or None
+        Index site (its row in the sites) and channel; columns :data:`CHANNEL_SUMS`. None where they
+        were not kept.
+    """
+    found = []
+    for part, numbers in tables.parts:
+        sums = part.channels()
+        if sums is not None:
+            sums = sums[sums["site"].isin(list(numbers))]
+            found.append(sums.assign(site=sums["site"].map(numbers).astype("int64")))
+    if not found:
+        return None
+    return pd.concat(found, ignore_index=True).groupby(["site", "channel"])[CHANNEL_SUMS].sum()
+
+
+def shares(sums: pd.DataFrame) -> pd.DataFrame:
+    """Divide each channel's energies beyond by its varying energy; NaN where nothing varies.
+
+    Returns
+    -------
+    DataFrame
+        Index that of the sums; columns aliased_energy, edge_low, edge_high.
+
+    Examples
+    --------
+    >>> sums = {"varying": [4.0], "beyond": [1.0], "beyond_low": [0.5], "beyond_high": [2.0]}
+    >>> shares(pd.DataFrame(sums)).to_dict("list")
+    {'aliased_energy': [0.25], 'edge_low': [0.125], 'edge_high': [0.5]}
+    """
+    varying = sums["varying"].where(sums["varying"] > 0)
+    beyond = sums[CHANNEL_SUMS[1:]].div(varying, axis=0).clip(0, 1)
+    return beyond.set_axis([ENERGY, "edge_low", "edge_high"], axis=1)
+
+
+def site_energies(sites: pd.DataFrame, each: pd.DataFrame, sums: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate the aliased energy of sites.
+
+    Parameters
+    ----------
+    sites : DataFrame
+        Of the run: those rows that are asked for.
+    each : DataFrame
+        Columns sample, site (its row) and aliased_energy, NaN where it is not defined.
+    sums : DataFrame
+        Of :func:`channel_sums`.
+
+    Returns
+    -------
+    DataFrame
+        Index site (its name); columns :data:`OF_SITES` and kept.
+    """
+    means = shares(sums).groupby("site").mean()
+    rows = {}
+    for row in sites.index:
+        site = sites.loc[row]
+        size, rate = site["dense_shape"][1:], site["rate"]
+        value, *edge = means.loc[row] if row in means.index else [math.nan] * 3
+        ratios = each.loc[each["site"] == row, ENERGY].dropna().to_numpy()
+        rows[site["name"]] = (
+            *(value, *around(value, ratios), *edge),
+            *(white_energy(size, rate), fewest_kept(size, rate)),
+        )
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=[*OF_SITES, "kept"])
+    table.index.name = "site"
+    return table
+
+
+def rates_of(sites: pd.DataFrame) -> dict[tuple[int, ...], list[int]]:
+    """Group sites by rate, that of most sites first, then that which ran first.
+
+    Examples
+    --------
+    >>> rates_of(pd.DataFrame({"rate": [(4, 4), (2, 2), (2, 2)]}))
+    {(2, 2): [1, 2], (4, 4): [0]}
+    """
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for row, rate in zip(sites.index.tolist(), sites["rate"], strict=True):
+        groups.setdefault(tuple(rate), []).append(row)
+    return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
+
+
+def rate_energies(sites: pd.DataFrame, each: pd.DataFrame, sums: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate the aliased energy of each rate: the unweighted mean over its sites.
+
+    Parameters
+    ----------
+    sites, each, sums
+        As for :func:`site_energies`.
+
+    Returns
+    -------
+    DataFrame
+        Index rate, as in 2×2, that of most sites first; columns :data:`OF_SITES` and sites: how
+        many there are of that rate at which it is defined.
+    """
+    known = site_energies(sites, each, sums).set_index(sites.index)
+    rows = {}
+    for rate, members in rates_of(sites).items():
+        of_rate = known.loc[members]
+        defined = of_rate[of_rate[ENERGY].notna()]
+        value = float(defined[ENERGY].mean())
+        ratios = each[each["site"].isin(defined.index)].dropna(subset=[ENERGY])
+        per_sample = contributions(ratios, [ENERGY])[ENERGY].to_numpy()
+        means = defined[OF_SITES[3:]].mean()
+        rows[times(rate)] = (value, *around(value, per_sample), *means, len(defined))
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=[*OF_SITES, "sites"])
+    table.index.name = "rate"
+    return table
+
+
+def around(value: float, ratios: Array) -> tuple[float, float]:
+    """Give the 95 % interval around a value by the spread of its samples, kept within [0, 1].
+
+    Examples
+    --------
+    >>> low, high = around(0.5, np.array([0.4, 0.5, 0.6]))
+    >>> round(low, 2), round(high, 2), around(0.5, np.array([0.4]))
+    (0.25, 0.75, (nan, nan))
+    """
+    (half,) = half_interval(ratios[:, None])
+    low, high = np.clip([value - half, value + half], 0.0, 1.0)
+    return float(low), float(high)
