@@ -204,7 +204,9 @@ def _sums(block: Tensor, bases: list[_Basis], last: bool) -> tuple[Tensor, Tenso
         length = 1 if axis in along else constant.shape[axis]
         constant = constant.narrow(axis, 0, length).sum(dim=axis, keepdim=True) / math.sqrt(length)
     varying = (whole - constant.flatten(1).square()).clamp(min=0)
-    kept = torch.stack([_kept(low, shares, space) for low, shares in pieces]).sum(dim=0)
+    kept = whole[..., None].expand(*whole.shape, len(SHIFTS))  # at rate 1 all is
+    if along:
+        kept = torch.stack([_kept(low, shares, space) for low, shares in pieces]).sum(dim=0)
     beyond = (whole[..., None] - kept).clamp(min=0)
     beyond = torch.minimum(beyond, varying[..., None])
     sums = torch.cat([varying[..., None], beyond], dim=-1)
