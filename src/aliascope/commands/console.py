@@ -8,10 +8,6 @@ from typing import NoReturn, TextIO
 
 from rich.console import Console
 
-WIDE = 112
-"""Columns that the table with bars and shapes takes; a narrower terminal gets a plain one."""
-
-
 WIDTH_OF_FILES = 160
 """Columns of output that is no terminal."""
 

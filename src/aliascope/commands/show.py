@@ -1,26 +1,53 @@
-"""The command ``aliascope show``: a run's accuracy and its table."""
+"""The command ``aliascope show``: a run's accuracy and its table, or its numbers as JSON or CSV."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aliascope.commands.choices import Accounting, AtCondition, Run
+from aliascope.commands.console import console_for_tables, printable
+from aliascope.errors import AliascopeError
 
 if TYPE_CHECKING:
     from aliascope.runs.measurement import Measurement
-from aliascope.commands.choices import Accounting, Run
-from aliascope.commands.console import WIDE, console_for_tables, printable
 
 
-def show(run: Run, accounting: Accounting = "exact") -> None:
-    """Show a run's accuracy and its table of fractions."""
+def show(
+    run: Run,
+    accounting: Accounting = "exact",
+    condition: AtCondition = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print all numbers as JSON, and nothing else.")
+    ] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print the numbers of the sites as CSV, and nothing else.")
+    ] = False,
+) -> None:
+    """Show a run's accuracy and its table: aliased energy, the categories and their floor."""
     from aliascope.runs.measurement import load
 
-    show_measurement(load(run), run, accounting)
+    if as_json and as_csv:
+        raise AliascopeError("--json and --csv are both given; choose one.")
+    measurement = load(run)
+    if condition is not None:
+        measurement = measurement.at(condition)
+    if as_json:
+        print(measurement.to_json(accounting=accounting))
+    elif as_csv:
+        measurement.table(accounting=accounting).to_csv(sys.stdout, lineterminator="\n")
+    else:
+        show_measurement(measurement, run, accounting)
 
 
 def show_measurement(measurement: Measurement, folder: Path, accounting: str) -> None:
     """Print accuracy, table, what was not measured, and the settings."""
-    from aliascope.commands.tables import accuracy_lines, conditions_table, fractions_table
+    from aliascope.commands.site_table import measured_table, notes
+    from aliascope.commands.tables import accuracy_lines, conditions_table
+    from aliascope.runs.shown import said_of
 
     console = console_for_tables()
     console.print()
@@ -29,9 +56,10 @@ def show_measurement(measurement: Measurement, folder: Path, accounting: str) ->
     if len(measurement.conditions) > 1:
         console.print(conditions_table(measurement, accounting=accounting))
         console.print(printable(f"{measurement.condition.name}:"), highlight=False, markup=False)
-    if len(measurement.counts):
-        wide = console.width >= WIDE
-        console.print(fractions_table(measurement, accounting=accounting, wide=wide))
+    if measurement.measures:
+        console.print(measured_table(measurement, console, accounting=accounting))
+        for line in notes(measurement):
+            console.print(line, style="dim", highlight=False, markup=False)
     for _, site in measurement.sites[~measurement.sites["supported"].astype(bool)].iterrows():
         console.print(
             printable(f"not measured: {site['name']} ({site['op']}): {site['reason']}"),
@@ -50,14 +78,8 @@ def show_measurement(measurement: Measurement, folder: Path, accounting: str) ->
             "This run is not finished; unless others are at work on it, go on with --resume.",
             style="yellow",
         )
-    criterion = measurement.criterion
-    level = (
-        ""
-        if criterion is None
-        else (f", threshold {criterion.threshold_db:g} dB below the {criterion.reference}")
-    )
     console.print(
-        f"{len(measurement.samples)} images, {accounting} accounting{level}; run in {folder}",
+        printable(f"{said_of(measurement, accounting)}; run in {folder}"),
         style="dim",
         highlight=False,
         markup=False,

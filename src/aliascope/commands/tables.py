@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import pandas as pd
 from rich import box
@@ -14,7 +12,10 @@ from rich.text import Text
 
 from aliascope.categories import COLUMNS, LABELS
 from aliascope.commands.console import printable
+from aliascope.runs.energy import ENERGY
 from aliascope.runs.measurement import Measurement
+from aliascope.runs.shown import percent
+from aliascope.runs.sites import times
 
 BAR_WIDTH = 6
 COLOURS = {"no_pass": "grey50", "non_aliased": "blue", "aliased": "yellow", "tangled": "red"}
@@ -74,63 +75,6 @@ def nested(names: Sequence[str]) -> list[tuple[int, str, str | None]]:
     return lines
 
 
-def fractions_table(
-    measurement: Measurement, *, accounting: str = "exact", wide: bool = True
-) -> Table:
-    """Tabulate the four fractions of each site, and their mean.
-
-    Parameters
-    ----------
-    measurement : Measurement
-        What to show.
-    accounting : {"exact", "published"}
-        See :meth:`Measurement.fractions`.
-    wide : bool
-        Add operation, dense shape and bars.
-
-    Returns
-    -------
-    rich.table.Table
-    """
-    by_site = measurement.fractions(by="site", accounting=accounting)
-    overall = measurement.fractions(by="overall", accounting=accounting).iloc[0]
-    sites = measurement.sites.set_index("name")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    table.add_column("site", no_wrap=True)
-    if wide:
-        table.add_column("op", no_wrap=True)
-    table.add_column("rate", no_wrap=True)
-    if wide:
-        table.add_column("dense signal", no_wrap=True)
-    for column in COLUMNS:
-        table.add_column(f"{LABELS[column]} %", no_wrap=True)
-    for depth, label, name in nested(list(by_site.index)):
-        cells = [Text("  " * depth + label)]
-        if name is not None:
-            site, row = sites.loc[name], by_site.loc[name]
-            cells += [Text(str(site["op"]))] if wide else []
-            cells += [Text(times(site["rate"]))]
-            cells += [Text(times(site["dense_shape"]))] if wide else []
-            cells += [_fraction(row[column], column, wide) for column in COLUMNS]
-        table.add_row(*cells)
-    table.add_section()
-    blank = [Text("")] * (3 if wide else 1)
-    table.add_row(
-        Text(f"mean of {len(by_site)} sites", style="bold"),
-        *blank,
-        *(_fraction(overall[column], column, wide, style="bold") for column in COLUMNS),
-    )
-    table.add_row(
-        Text("95 % interval", style="dim"),
-        *blank,
-        *(
-            Text(_interval(overall[f"{column}_low"], overall[f"{column}_high"]), style="dim")
-            for column in COLUMNS
-        ),
-    )
-    return table
-
-
 def sites_table(sites: pd.DataFrame) -> Table:
     """Tabulate sites without measurements.
 
@@ -173,7 +117,7 @@ def accuracy_lines(measurement: Measurement) -> list[str]:
 
 
 def conditions_table(measurement: Measurement, *, accounting: str = "exact") -> Table:
-    """Tabulate accuracy and the model's fractions under each condition of a run.
+    """Tabulate accuracy, the model's energy and its fractions under each condition of a run.
 
     Parameters
     ----------
@@ -188,14 +132,24 @@ def conditions_table(measurement: Measurement, *, accounting: str = "exact") -> 
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("condition", no_wrap=True)
-    for column in ("images", "top-1 %", "top-5 %", *(f"{LABELS[name]} %" for name in COLUMNS)):
-        table.add_column(column, no_wrap=True, justify="right")
+    there = measurement.measures
+    shown = COLUMNS if "categories" in there else []
+    heads = ["images", "top-1 %", "top-5 %", *(f"{LABELS[name]} %" for name in shown)]
+    if "energy" in there:
+        heads.insert(3, "aliased energy %")
+    for head in heads:
+        table.add_column(head, justify="right")
     for condition in measurement.conditions:
         at = measurement.at(condition)
         accuracy = at.accuracy()["accuracy"]
-        fractions = at.fractions(by="overall", accounting=accounting).iloc[0]
-        numbers = [accuracy.get("top1"), accuracy.get("top5"), *fractions[COLUMNS]]
-        cells = ["" if number is None else f"{100 * number:.1f}" for number in numbers]
+        numbers = [accuracy.get("top1"), accuracy.get("top5")]
+        if "energy" in there:
+            numbers.append(
+                at.energy("overall")[ENERGY].iloc[0] if "energy" in at.measures else None
+            )
+        if shown:
+            numbers += list(at.fractions(by="overall", accounting=accounting).iloc[0][shown])
+        cells = ["" if number is None else percent(number) for number in numbers]
         table.add_row(Text(printable(condition.name)), str(len(at.samples)), *cells)
     return table
 
@@ -233,16 +187,6 @@ def shares_table(shares: pd.Series[float]) -> Table:
     return table
 
 
-def times(numbers: Any) -> str:
-    """Write several sizes, a sequence of int, as 64×56×56."""
-    return "×".join(str(n) for n in numbers)
-
-
-def _fraction(value: Any, column: str, wide: bool, style: str = "") -> Text:
-    text = Text(f"{100 * value:5.1f} ", style=style)
-    return text + Text(bar(value), style=COLOURS[column]) if wide else text
-
-
 def bar(value: float, width: int = BAR_WIDTH) -> str:
     """Draw a fraction in eighths of a character.
 
@@ -254,9 +198,3 @@ def bar(value: float, width: int = BAR_WIDTH) -> str:
     eighths = round(value * width * 8)
     whole, rest = divmod(eighths, 8)
     return ("█" * whole + (" ▏▎▍▌▋▊▉"[rest] if rest else "")).ljust(width)
-
-
-def _interval(low: float, high: float) -> str:
-    if math.isnan(low):
-        return "one image"
-    return f"{100 * low:5.1f}–{100 * high:.1f}"
