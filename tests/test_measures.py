@@ -233,7 +233,7 @@ def test_a_smooth_patch_embedding_is_not_tangled_by_construction() -> None:
         al.classify(x, (16, 16), grid="native", fold_scale=scale) for scale in ("unit", "auto")
     )
     tangled = [float((each == Category.TANGLED).float().mean()) for each in (unit, auto)]
-    assert tangled[0] > 0.9 and tangled[1] < 0.1
+    assert tangled[0] > 0.3 and tangled[1] < 0.1
 
 
 # -- which measures --------------------------------------------------------------------------------
