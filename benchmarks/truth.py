@@ -36,7 +36,7 @@ MEANS = (0, 2, 10)
 SIZES = (7, 13, 14, 28, 55, 56, 112, 224)
 
 LIMITED = {"photographs": (2,), "ReLU": (1, 2)}
-"""Axes of the kinds that are made up to 112 samples: photographs, and grids 8 times as fine, end."""
+"""Axes of the kinds made up to 112 samples only: photographs end, and so do fine grids."""
 
 MAPS = {7: 400, 14: 400, 28: 128, 56: 48, 112: 12, 224: 6}
 """Maps of a case, up to each size; a case of one axis has 400."""
