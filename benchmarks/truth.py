@@ -1,6 +1,6 @@
 """How far each measure is off, on signals of which it is known how much aliases.
 
-    python -m benchmarks.truth [--quick] [--csv FILE] [--markdown FILE]
+    python -m benchmarks.truth [--quick] [--csv FILE] [--worst FILE] [--markdown FILE]
     python -m benchmarks.truth --figure docs/images/floor.png
 
 Truth is that of the signal a map was cut out of, in the new Nyquist sense: the share of its energy
@@ -210,7 +210,7 @@ def measured(setting: Setting, shares: Sequence[float] = SHARES) -> list[dict[st
 
 def worst(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Find the largest bias of either sign per group and measure, and the median spread."""
-    groups = rows.groupby([*by, "measure"], sort=False)
+    groups = rows.groupby([*by, "measure"], sort=False, observed=True)
     at = groups["bias"].apply(lambda bias: bias.abs().idxmax())
     table = rows.loc[at].set_index([*by, "measure"])[["bias"]]
     return table.assign(spread=groups["spread"].median()).sort_index(
@@ -218,11 +218,18 @@ def worst(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     )
 
 
+def wide(rows: pd.DataFrame) -> pd.DataFrame:
+    """Lay the worst biases out, a row per kind of signal and a column per measure."""
+    by = ["axes", "rate", "kind", "gap", "size"]
+    table = worst(rows, by)["bias"].unstack("measure")[list(MEASURES)]
+    return table.round(4)
+
+
 def markdown(table: pd.DataFrame, by: Sequence[str]) -> str:
     """Write worst bias ± spread of each measure, a row per group."""
     names = [name for name in MEASURES if name in table.index.get_level_values("measure")]
     lines = [[*by, *names], ["---"] * len(by) + ["---:"] * len(names)]
-    for key, group in table.groupby(level=list(by)):
+    for key, group in table.groupby(level=list(by), observed=True):
         cells = group.droplevel(list(by))
         keys = key if isinstance(key, tuple) else (key,)
         lines.append(
@@ -252,20 +259,18 @@ def report(rows: pd.DataFrame) -> str:
         only = near[near.measure == "energy"]
         table = only.pivot_table(index=["size", "kind"], columns="share", values="bias")
         parts.append(f"**Energy, {words}: bias by share**\n\n{_pivot(table)}")
+    kept = pd.cut(inside.kept, KEPT, labels=KEPT_NAMES, right=False)
+    grouped = inside[inside.measure.isin(ESTIMATES)].assign(kept=kept)
     for gap, words in ((GAP, "with a gap"), (0.0, "reaching the cut")):
-        here = inside[inside.gap == gap]
-        add(
-            f"All axes and rates, {words}: by kept samples N/r",
-            here.assign(kept=pd.cut(here.kept, KEPT, labels=KEPT_NAMES, right=False).astype(str)),
-            ["axes", "rate", "kept"],
-        )
+        by = ["axes", "rate", "kept"]
+        add(f"All axes and rates, {words}: by kept samples N/r", grouped[grouped.gap == gap], by)
     padded = rows[(rows["kind"] == "zero-padded") & (rows["axes"] == 2) & (rows["rate"] == 2)]
     add("Zero-padded, 2 axes, rate 2", padded, ["gap", "size"])
     return "\n".join(parts)
 
 
 KEPT = [0, 5, 7, 10, 20, 40, 80, 1000]
-KEPT_NAMES = ["a: < 5", "b: 5-7", "c: 7-10", "d: 10-20", "e: 20-40", "f: 40-80", "g: ≥ 80"]
+KEPT_NAMES = ["< 5", "5-7", "7-10", "10-20", "20-40", "40-80", "≥ 80"]
 
 
 def _pivot(table: pd.DataFrame) -> str:
@@ -351,6 +356,7 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="a tenth of the cases")
     parser.add_argument("--csv", type=Path, help="every case")
+    parser.add_argument("--worst", type=Path, help="the worst bias by axes, rate, kind, gap, size")
     parser.add_argument("--markdown", type=Path, help="the tables; printed otherwise")
     parser.add_argument("--figure", type=Path, help="only draw the categories of what aliases not")
     chosen = parser.parse_args()
@@ -365,6 +371,8 @@ def main() -> None:
     rows = pd.DataFrame([row for setting in settings(chosen.quick) for row in measured(setting)])
     if chosen.csv:
         rows.round(6).to_csv(chosen.csv, index=False)
+    if chosen.worst:
+        wide(rows).to_csv(chosen.worst)
     text = report(rows)
     if chosen.markdown:
         chosen.markdown.write_text(text, encoding="utf-8")
