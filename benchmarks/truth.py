@@ -264,6 +264,11 @@ def report(rows: pd.DataFrame) -> str:
     for gap, words in ((GAP, "with a gap"), (0.0, "reaching the cut")):
         by = ["axes", "rate", "kept"]
         add(f"All axes and rates, {words}: by kept samples N/r", grouped[grouped.gap == gap], by)
+    estimates = inside[inside.measure.isin(ESTIMATES) & (inside["mean"] == 0)]
+    by_gap = estimates.assign(bias=estimates.bias.abs()).groupby(["gap", "measure"])[
+        ["bias", "spread"]
+    ]
+    parts.append(f"**All cases: mean of the bias's size, mean spread**\n\n{_listed(by_gap.mean())}")
     padded = rows[(rows["kind"] == "zero-padded") & (rows["axes"] == 2) & (rows["rate"] == 2)]
     add("Zero-padded, 2 axes, rate 2", padded, ["gap", "size"])
     return "\n".join(parts)
@@ -271,6 +276,13 @@ def report(rows: pd.DataFrame) -> str:
 
 KEPT = [0, 5, 7, 10, 20, 40, 80, 1000]
 KEPT_NAMES = ["< 5", "5-7", "7-10", "10-20", "20-40", "40-80", "≥ 80"]
+
+
+def _listed(table: pd.DataFrame) -> str:
+    lines = [["gap", "measure", *table.columns], ["---:", "---", "---:", "---:"]]
+    for (gap, measure), row in table.iterrows():
+        lines.append([f"{gap:g}", measure, *(f"{value:.3f}" for value in row)])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
 def _pivot(table: pd.DataFrame) -> str:
