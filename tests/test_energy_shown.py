@@ -128,7 +128,9 @@ def test_show_says_settings_and_range_over_thresholds_in_its_last_line(folder, c
     assert run("show", folder) == 0
     out = capsys.readouterr().out
     last = out.strip().splitlines()[-1]
-    assert "12 images, exact accounting; a fold counts 20 dB below the largest power" in last
+    assert (
+        "12 images, exact accounting; a fold counts down to 20 dB below the largest power" in last
+    )
     assert "grid auto, fold scale auto" in last
     both = al.load(folder).thresholds("overall")[["aliased", "tangled"]].sum(axis=1)
     ends = f"is {100 * both.min():.1f} to {100 * both.max():.1f} %"

@@ -202,7 +202,7 @@ def _legends(figure: Figure, height: float, floor: bool, beside: bool, colours: 
 
 def _caption(measurement: Measurement, accounting: str, n_rates: int) -> str:
     words = [
-        "Share of the varying energy beyond the new Nyquist rate, mean over "
+        "Share of the varying energy beyond the new Nyquist rate, over "
         f"{images(measurement, accounting)}"
     ]
     if len(measurement.samples) > 1:
@@ -227,7 +227,7 @@ def _caption(measurement: Measurement, accounting: str, n_rates: int) -> str:
             table = measurement.thresholds("overall", accounting=accounting)
             both = table["aliased"] + table["tangled"]
             caption += (
-                f" With thresholds of {both.index.min()} to {both.index.max()} dB their mean is "
-                f"{percent(both.min())} to {percent(both.max())} %."
+                f" With thresholds of {both.index.min()} to {both.index.max()} dB aliased + tangled of all "
+                f"sites is {percent(both.min())} to {percent(both.max())} %."
             )
     return caption
