@@ -66,7 +66,7 @@ def energy_run(
         for site, (_, shape) in enumerate(sites.values()):
             table = pd.DataFrame({"sample": numbers, "site": site})
             if "energy" in groups:
-                at = 0.1 + 0.1 * site
+                at = min(0.9, 0.1 + 0.1 * site)
                 table["aliased_energy"] = np.clip(rng.normal(at, 0.04, n), 0, 1)
                 varying = rng.uniform(1, 9, shape[0])
                 share = np.clip(rng.normal(at, 0.02, shape[0]), 0.01, 1)
@@ -82,7 +82,7 @@ def energy_run(
             if "floor" in groups:
                 floor = np.full((n, 4), np.nan)
                 if number == 0:
-                    leak = 0.02 + 0.09 * site
+                    leak = min(0.6, 0.02 + 0.09 * site)
                     shares = (0.3, 0.7 - leak, 0.3 * leak, 0.7 * leak)
                     floor[:floor_samples] = rng.multinomial(
                         1000, shares, size=min(n, floor_samples)

@@ -13,6 +13,7 @@ import pytest
 import aliascope as al
 from aliascope.report import write_page
 from aliascope.runs.store import Store
+from energy_runs import energy_run
 from report_runs import hostile_run, small_runs
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
@@ -46,6 +47,8 @@ def pages(runs, tmp_path_factory):
     found = {}
     for name, run in runs.items():
         found[name] = write_page(al.load(run), folder / f"{name}.html")
+    energy_run(Store(folder / "energy"))
+    found["energy"] = write_page(al.load(folder / "energy"), folder / "energy.html")
     hostile_run(Store(folder / "hostile"))
     found["hostile"] = write_page(al.load(folder / "hostile"), folder / "hostile.html")
     return found
@@ -158,7 +161,8 @@ def test_the_slider_moves_the_point_and_changes_the_numbers_and_the_bars(opened,
     measurement = al.load(runs["attacked"])
     slider = browser.find_element(By.ID, "eps")
     points, numbers, widths = [], [], []
-    for place, eps in enumerate(measurement.epsilons):
+    for place, condition in enumerate(measurement.conditions):
+        eps = condition.get("eps")
         if place:
             slider.send_keys(Keys.ARROW_RIGHT)
         points.append(marked(browser))
@@ -166,7 +170,7 @@ def test_the_slider_moves_the_point_and_changes_the_numbers_and_the_bars(opened,
         widths.append(bars(browser))
         assert browser.find_element(By.ID, "eps-value").text == f"{eps:g}"
         assert slider.get_attribute("aria-valuetext") == f"ε = {eps:g}"
-        fractions = measurement.at(eps).fractions(by="sample")
+        fractions = measurement.at(condition).fractions(by="sample")
         median = (fractions["aliased"] + fractions["tangled"]).median()
         assert f"{100 * median:.1f}" in numbers[-1]
         title = browser.find_element(By.ID, "attack-sites-title").text
@@ -178,7 +182,7 @@ def test_the_slider_moves_the_point_and_changes_the_numbers_and_the_bars(opened,
     assert numbers[0] != numbers[2] and widths[0] != widths[2]
 
 
-@pytest.mark.parametrize("name", ["folds", "attacked", "hostile"])
+@pytest.mark.parametrize("name", ["folds", "attacked", "hostile", "energy"])
 @pytest.mark.parametrize("width", [375, 320])
 def test_a_narrow_page_does_not_scroll_sideways(opened, name, width):
     browser = opened(name, width=width)
@@ -190,6 +194,27 @@ def test_a_narrow_page_does_not_scroll_sideways(opened, name, width):
         "&& e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML.slice(0, 80))"
     )
     assert wide == []
+
+
+def test_energy_floor_and_thresholds_are_drawn_where_they_were_measured(opened):
+    browser = opened("energy")
+    measurement = al.load(browser.current_url.removeprefix("file://").removesuffix(".html"))
+    table = measurement.energy()["aliased_energy"]
+    places = browser.execute_script(
+        "return Object.fromEntries([...document.querySelectorAll('[data-energy]')]"
+        ".map((each) => [each.dataset.energy, each.cx.baseVal.value]))"
+    )
+    assert set(places) == {*table.index, "2×2", "4×4"}
+    width = browser.execute_script(
+        "return document.querySelector('#energy-bars svg').width.baseVal.value"
+    )
+    for name, value in table.items():
+        assert abs(places[name] - (8 + value * (width - 16))) < 0.01
+    count = "return document.querySelectorAll(arguments[0]).length"
+    assert browser.execute_script(count, "[data-floor]") == 5
+    assert browser.execute_script(count, "[data-threshold]") == 6
+    tiles = browser.find_element(By.ID, "energy-tiles").text
+    assert f"{100 * measurement.energy('overall')['aliased_energy'].iloc[0]:.1f}" in tiles
 
 
 def test_charts_are_drawn_anew_when_the_width_changes(opened):
@@ -286,16 +311,19 @@ return poor;
 """
 
 
+@pytest.mark.parametrize("name", ["attacked", "energy"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_and_every_control_has_a_name(opened, scheme):
-    browser = opened("attacked", scheme=scheme)
+def test_text_stands_out_and_every_control_has_a_name(opened, name, scheme):
+    browser = opened(name, scheme=scheme)
     dark = browser.execute_script("return getComputedStyle(document.documentElement).color")
     assert (dark == "rgb(233, 235, 239)") == (scheme == "dark")
     assert browser.execute_script(CONTRASTS) == []
     for control in browser.find_elements(By.CSS_SELECTOR, "select, input, a, summary, .scroll"):
         assert control.accessible_name, control.get_attribute("outerHTML")[:100]
     pictures = browser.find_elements(By.CSS_SELECTOR, "main img, main svg[role=img]")
-    assert len(pictures) >= 5 and all(picture.accessible_name for picture in pictures)
+    assert len(pictures) >= (5 if name == "attacked" else 4) and all(
+        picture.accessible_name for picture in pictures
+    )
     levels = [int(h.tag_name[1]) for h in browser.find_elements(By.CSS_SELECTOR, "h1, h2, h3")]
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(b - a <= 1 for a, b in pairwise(levels))

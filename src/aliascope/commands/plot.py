@@ -34,6 +34,36 @@ Site = Annotated[
 
 
 @plot_app.command()
+def energy(
+    run: Run,
+    output: Figure = None,
+    accounting: Accounting = "exact",
+    palette: Palette = "paper",
+    condition: AtCondition = None,
+) -> None:
+    """Draw the aliased energy of each site, and the categories with their floor."""
+    from aliascope import figures
+
+    figure = figures.energy(_load(run, condition), accounting=accounting, colours=palette)
+    _save(figure, output or _place(run, "energy", accounting, condition))
+
+
+@plot_app.command()
+def thresholds(
+    run: Run,
+    output: Figure = None,
+    accounting: Accounting = "exact",
+    palette: Palette = "paper",
+    condition: AtCondition = None,
+) -> None:
+    """Draw aliased + tangled bins over the threshold, a line a site."""
+    from aliascope import figures
+
+    figure = figures.thresholds(_load(run, condition), accounting=accounting, colours=palette)
+    _save(figure, output or _place(run, "thresholds", accounting, condition))
+
+
+@plot_app.command()
 def pixels(
     run: Run,
     site: Site,

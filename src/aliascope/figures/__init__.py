@@ -16,9 +16,11 @@ from aliascope.figures.adversarial import adversarial
 from aliascope.figures.bars import channels, sites
 from aliascope.figures.boxes import boxes
 from aliascope.figures.colorbar import colorbar
+from aliascope.figures.energy import energy
 from aliascope.figures.pie import pie
 from aliascope.figures.pixels import pixels
 from aliascope.figures.spectrum import spectrum
+from aliascope.figures.thresholds import thresholds
 from aliascope.files import replacing, writing
 
 __all__ = [
@@ -26,12 +28,14 @@ __all__ = [
     "boxes",
     "channels",
     "colorbar",
+    "energy",
     "pie",
     "pixels",
     "save",
     "save_table",
     "sites",
     "spectrum",
+    "thresholds",
 ]
 
 FORMATS = (".png", ".svg", ".pdf")

@@ -9,6 +9,7 @@ import pandas as pd
 from aliascope.categories import COLUMNS, LABELS
 from aliascope.palette import RING_ORDER, palette
 from aliascope.runs.comparisons import GROUPS, comparison, epsilons, harmed, per_image, quantiles
+from aliascope.runs.energy import ENERGY, FEWEST_KEPT, INTERVAL
 from aliascope.runs.measurement import Measurement
 
 DRAWN_POINTS = 150
@@ -62,6 +63,95 @@ def sites(measurement: Measurement, accounting: str) -> list[Block]:
         }
         for name, row in table.iterrows()
     ]
+
+
+def energy(measurement: Measurement) -> Block | None:
+    """Give aliased energy of each site and rate; None where it was not measured.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        Of any measures.
+
+    Returns
+    -------
+    dict or None
+        ``rates``, that of most sites first, and ``sites``, in the order in which they run: name (of
+        a site) and rate, value, low, high, edge_low, edge_high, white; of a site also dense_shape
+        and rough, where an axis keeps too few samples, of a rate the number of its sites.
+    """
+    if "energy" not in measurement.measures:
+        return None
+    described = {row["name"]: row for row in measurement.sites.to_dict("records")}
+    by_site = measurement.energy()
+    return {
+        "rates": [
+            {"rate": str(rate), "sites": int(row["sites"]), **_energy(row)}
+            for rate, row in measurement.energy("overall").iterrows()
+        ],
+        "sites": [
+            {
+                "name": str(name),
+                "rate": list(described[name]["rate"]),
+                "dense_shape": list(described[name]["dense_shape"]),
+                "rough": bool(row["kept"] < FEWEST_KEPT),
+                **_energy(row),
+            }
+            for name, row in by_site.iterrows()
+        ],
+    }
+
+
+def _energy(row: Any) -> Block:
+    ends = {"low": row[INTERVAL[0]], "high": row[INTERVAL[1]]}
+    beside = {key: row[key] for key in ("edge_low", "edge_high", "white")}
+    return {key: float(x) for key, x in {"value": row[ENERGY], **ends, **beside}.items()}
+
+
+def floor(measurement: Measurement, accounting: str) -> Block | None:
+    """Give aliased + tangled of the low part alone, by site and overall; None if not measured.
+
+    Returns
+    -------
+    dict or None
+        overall, n (images), and sites: by name.
+    """
+    if "floor" not in measurement.measures:
+        return None
+    table = measurement.floor(accounting=accounting)
+    overall = measurement.floor("overall", accounting=accounting).iloc[0]
+    both = table["aliased"] + table["tangled"]
+    return {
+        "overall": float(overall["aliased"] + overall["tangled"]),
+        "n": int(overall["n"]),
+        "sites": {str(name): float(value) for name, value in both.items()},
+    }
+
+
+def thresholds(measurement: Measurement, accounting: str) -> Block | None:
+    """Give aliased + tangled over the threshold, by site and overall; None if not measured.
+
+    Returns
+    -------
+    dict or None
+        own (the run's threshold, None where not known), levels (decibels), overall and, by name,
+        sites: a number a level.
+    """
+    if "thresholds" not in measurement.measures:
+        return None
+    overall = measurement.thresholds("overall", accounting=accounting)
+    table = measurement.thresholds(accounting=accounting)
+    both = (table["aliased"] + table["tangled"]).unstack("threshold_db")
+    criterion = measurement.criterion
+    return {
+        "own": None if criterion is None else criterion.threshold_db,
+        "levels": [int(level) for level in overall.index],
+        "overall": (overall["aliased"] + overall["tangled"]).tolist(),
+        "sites": {
+            str(name): both.loc[name].tolist()
+            for name in dict.fromkeys(table.index.get_level_values("site"))
+        },
+    }
 
 
 def unsupported(measurement: Measurement) -> list[Block]:

@@ -148,10 +148,127 @@
     return ring;
   };
 
+  // -- aliased energy ----------------------------------------------------------------------------
+
+  const marks = {
+    energy: () => [svg("line", { x1: 0, x2: 32, y1: 7, y2: 7, class: "whisker" }), svg("circle", { cx: 16, cy: 7, r: 5, class: "energy" })],
+    edge: () => [svg("rect", { x: 0, y: 0, width: 32, height: 14, class: "edge" })],
+    white: () => [svg("line", { x1: 16, x2: 16, y1: 0, y2: 14, class: "white" })],
+  };
+  const markKey = (mark) => svg("svg", { class: "key", viewBox: "0 0 32 14", "aria-hidden": "true" }, marks[mark]());
+
+  const drawEnergy = (width) => {
+    const { sites, rates } = data.energy;
+    const [left, right, line] = [8, 8, 46];
+    const scale = (x) => left + x * (width - left - right);
+    const rows = [...sites.map((site, i) => ({ ...site, label: `${i + 1}  ${site.name}`, key: site.name })),
+      ...rates.map((rate) => ({ ...rate, label: `Mean, rate ${rate.rate} (${rate.sites} ${rate.sites === 1 ? "site" : "sites"})`, key: rate.rate, mean: true }))];
+    const height = rows.length * line + 30;
+    const chart = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
+      "aria-label": "Aliased energy of each site and rate, with its interval and what white noise has; the table below has the numbers." });
+    for (const tick of [0, 0.25, 0.5, 0.75, 1]) {
+      const x = scale(tick);
+      chart.append(svg("line", { x1: x, x2: x, y1: 20, y2: height - 24, class: "grid" }),
+        svg("text", { x, y: height - 8, class: "small value",
+          "text-anchor": tick === 0 ? "start" : tick === 1 ? "end" : "middle" }, `${100 * tick}\u00a0%`));
+    }
+    rows.forEach((row, i) => {
+      const top = i * line;
+      const y = top + 31;
+      const room = Math.floor((width - 84) / 7.6);
+      chart.append(svg("text", { x: 0, y: top + 15, class: "name" },
+        row.label.length > room ? `${row.label.slice(0, 4)}…${row.label.slice(-Math.max(4, room - 5))}` : row.label,
+        svg("title", {}, row.label)));
+      chart.append(svg("text", { x: width - right, y: top + 15, class: "small value", "text-anchor": "end" },
+        known(row.value) ? `${row.rough ? "about " : ""}${percent(row.value)}` : "not defined"));
+      if (!known(row.value)) return;
+      const words = `${row.label}: ${percent(row.value)} (${range(row.low, row.high)}), white noise ${percent(row.white)}`;
+      chart.append(svg("rect", { x: scale(row.edge_low), y: y - 8, width: Math.max(0, scale(row.edge_high) - scale(row.edge_low)),
+        height: 16, class: "edge" }, svg("title", {}, `${row.label}: ${range(row.edge_low, row.edge_high)} with the cut moved by one coefficient`)));
+      if (known(row.white)) chart.append(svg("line", { x1: scale(row.white), x2: scale(row.white), y1: y - 10, y2: y + 10, class: "white" }));
+      if (known(row.low)) chart.append(svg("line", { x1: scale(row.low), x2: scale(row.high), y1: y, y2: y, class: "whisker" }));
+      chart.append(svg("circle", { cx: scale(row.value), cy: y, r: row.mean ? 6 : 5, class: `energy${row.rough ? " rough" : ""}`,
+        "data-energy": row.key }, svg("title", {}, words)));
+    });
+    return chart;
+  };
+
+  const energyTable = () => {
+    const cells = (row) => [withRange(row.value, row.low, row.high), known(row.value) ? range(row.edge_low, row.edge_high) : "–", percent(row.white)];
+    return table(`Share of the varying energy beyond the new Nyquist rate, with 95 % intervals over ${data.samples} ${data.samples === 1 ? "image" : "images"}.`,
+      ["Site", "Rate", "Dense signal", "Aliased energy", "Cut ± 1 coefficient", "White noise"],
+      [...data.energy.sites.map((site) => ({ cells: [site.name, times(site.rate), times(site.dense_shape), ...cells(site)] })),
+        ...data.energy.rates.map((rate) => ({ cells: [`Mean of ${rate.sites} ${rate.sites === 1 ? "site" : "sites"}`, rate.rate, "", ...cells(rate)],
+          attributes: { class: "current" } }))]);
+  };
+
+  const startEnergy = () => {
+    if (!data.energy) {
+      find("energy").remove();
+      find("about-energy").remove();
+      return;
+    }
+    const one = data.energy.rates.length === 1;
+    find("energy-words").textContent = "The share of the energy that varies which lies beyond the new Nyquist rate, and so lands on other frequencies, site by site" +
+      (data.under ? `,${data.under}` : "") + "." +
+      (one ? "" : " Sites of unlike rates are not averaged: what white noise has differs between them.") +
+      (data.energy.sites.some((site) => site.rough) ? " Hollow points: an axis keeps fewer than 7 samples, so they are known only roughly." : "");
+    put("energy-legend",
+      html("li", {}, markKey("energy"), known(data.energy.rates[0].low) ? "aliased energy, 95\u00a0% interval" : "aliased energy"),
+      html("li", {}, markKey("edge"), "cut moved by one coefficient"),
+      html("li", {}, markKey("white"), "white noise"));
+    drawn("energy-bars", drawEnergy);
+    put("energy-table", energyTable());
+  };
+
+  // -- thresholds --------------------------------------------------------------------------------
+
+  const drawThresholds = (width) => {
+    const { levels, overall, sites, own } = data.thresholds;
+    const names = Object.keys(sites);
+    const height = 300;
+    const [left, right, top, bottom] = [54, width - 16, 14, height - 46];
+    const x = (level) => left + ((level - levels[0]) / Math.max(1, levels[levels.length - 1] - levels[0])) * (right - left);
+    const y = (value) => bottom - value * (bottom - top);
+    const chart = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
+      "aria-label": "Aliased and tangled bins over the threshold, a line a site and their mean; the table below has the numbers." });
+    for (const tick of [0, 0.25, 0.5, 0.75, 1]) {
+      chart.append(svg("line", { x1: left, x2: right, y1: y(tick), y2: y(tick), class: "grid" }),
+        svg("text", { x: left - 8, y: y(tick) + 4, class: "small value", "text-anchor": "end" }, `${100 * tick}\u00a0%`));
+    }
+    chart.append(svg("line", { x1: left, x2: right, y1: bottom, y2: bottom, class: "axis" }));
+    levels.forEach((level, i) => {
+      if (i % 2 === 0) chart.append(svg("text", { x: x(level), y: bottom + 18, class: "small value", "text-anchor": "middle" }, String(level)));
+    });
+    chart.append(svg("text", { x: (left + right) / 2, y: height - 8, class: "small", "text-anchor": "middle" }, "threshold, dB below the reference"));
+    if (known(own) && own >= levels[0] && own <= levels[levels.length - 1]) {
+      chart.append(svg("line", { x1: x(own), x2: x(own), y1: top, y2: bottom, class: "cursor" }));
+    }
+    const path = (values) => values.map((value, i) => `${i ? "L" : "M"}${x(levels[i]).toFixed(2)} ${y(value).toFixed(2)}`).join("");
+    names.forEach((name, i) => chart.append(svg("path", { d: path(sites[name]), class: "line thin-line", "data-threshold": name,
+      stroke: `rgb(${shade(byKey.tangled.colour, i, names.length)})` }, svg("title", {}, name))));
+    chart.append(svg("path", { d: path(overall), class: "line ink-line bold-line", "data-threshold": "" }));
+    return chart;
+  };
+
+  const startThresholds = () => {
+    if (!data.thresholds) {
+      find("thresholds").remove();
+      return;
+    }
+    const { levels, overall, sites, own } = data.thresholds;
+    find("thresholds-words").textContent = "Aliased + tangled bins had the threshold been another: each site, from light (first) to dark (last), and their mean, bold." +
+      (known(own) ? ` Dotted: the run's own, ${own}\u00a0dB.` : "");
+    drawn("thresholds-figure", drawThresholds);
+    put("thresholds-table", table("Aliased + tangled bins by threshold.", ["Site", ...levels.map((level) => `${level} dB`)],
+      [...Object.entries(sites).map(([name, values]) => ({ cells: [name, ...values.map(percent)] })),
+        { cells: ["Mean", ...overall.map(percent)], attributes: { class: "current" } }]));
+  };
+
   // -- stacked bars ------------------------------------------------------------------------------
 
-  const LINE = 52;
-  const drawBars = (sites, width) => {
+  const drawBars = (sites, width, floors = null) => {
+    const LINE = floors ? 60 : 52;
     const right = 8;
     const scale = (x) => 1 + x * (width - 2 - right);
     const height = sites.length * LINE + 26;
@@ -165,13 +282,14 @@
     }
     sites.forEach((site, i) => {
       const top = i * LINE;
-      const room = Math.floor((width - 118) / 7.6);
+      const room = Math.floor((width - (floors ? 250 : 118)) / 7.6);
       const name = `${i + 1}  ${site.name}`;
       chart.append(svg("text", { x: 0, y: top + 15, class: "name" },
         name.length > room ? `${name.slice(0, 4)}…${name.slice(-Math.max(4, room - 5))}` : name,
         svg("title", {}, site.name)));
       chart.append(svg("text", { x: width - right, y: top + 15, class: "small value", "text-anchor": "end" },
-        `tangled ${percent(site.mean.tangled)}`));
+        floors ? `aliased + tangled ${percent(site.mean.aliased + site.mean.tangled)}, floor ${percent(floors[site.name])}`
+          : `tangled ${percent(site.mean.tangled)}`));
       let from = 0;
       const whiskers = [];
       STACK.forEach((key, k) => {
@@ -191,17 +309,24 @@
         from += share;
       });
       chart.append(...whiskers);
+      if (floors && known(floors[site.name])) {
+        chart.append(svg("rect", { x: scale(0), y: top + 45, width: Math.max(0, scale(floors[site.name]) - scale(0)), height: 5,
+          fill: byKey.tangled.colour, class: "floor", "data-floor": site.name },
+          svg("title", {}, `${site.name}: floor of aliased + tangled ${percent(floors[site.name])}`)));
+      }
     });
     return chart;
   };
 
-  const siteTable = (sites, overall, caption) => table(caption,
-    ["Site", "Operation", "Rate", "Dense signal", ...STACK.map((key) => byKey[key].label)],
+  const siteTable = (sites, overall, caption, floor = null) => table(caption,
+    ["Site", "Operation", "Rate", "Dense signal", ...STACK.map((key) => byKey[key].label), ...(floor ? ["floor of aliased + tangled"] : [])],
     [
       ...sites.map((site) => ({ cells: [site.name, site.op, times(site.rate), times(site.dense_shape),
-        ...STACK.map((key) => withRange(site.mean[key], site.low[key], site.high[key]))] })),
+        ...STACK.map((key) => withRange(site.mean[key], site.low[key], site.high[key])),
+        ...(floor ? [percent(floor.sites[site.name])] : [])] })),
       { cells: [`Mean of ${sites.length} ${sites.length === 1 ? "site" : "sites"}`, "", "", "",
-        ...STACK.map((key) => withRange(overall.mean[key], overall.low[key], overall.high[key]))],
+        ...STACK.map((key) => withRange(overall.mean[key], overall.low[key], overall.high[key])),
+        ...(floor ? [percent(floor.overall)] : [])],
         attributes: { class: "current" } },
     ]);
 
@@ -493,18 +618,27 @@
   find("title").textContent = data.title;
   document.querySelectorAll("[data-legend]").forEach((list) => list.replaceChildren(
     ...STACK.map((key) => html("li", {}, swatch(key), byKey[key].label))));
+  const energyTiles = (data.energy ? data.energy.rates : []).map((rate) => html("div", {},
+    html("dt", {}, data.energy.rates.length > 1 ? `aliased energy, rate ${rate.rate}` : "aliased energy"),
+    html("dd", { class: "value" }, percent(rate.value)),
+    html("dd", { class: "range" }, `${known(rate.low) ? `95 % interval ${range(rate.low, rate.high)}` : "no interval"}; white noise ${percent(rate.white)}`)));
+  if (energyTiles.length) put("energy-tiles", energyTiles);
+  else find("energy-tiles").remove();
   put("tiles", STACK.map((key) => html("div", {}, html("dt", {}, swatch(key), byKey[key].label),
     html("dd", { class: "value" }, percent(data.overall.mean[key])),
     html("dd", { class: "range" }, known(data.overall.low[key]) ? `95 % interval ${range(data.overall.low[key], data.overall.high[key])}` : "one image, no interval"))));
   put("summary-words", paragraphs(data.summary));
+  startEnergy();
   put("ring-figure", drawRing());
   put("ring-sites", data.sites.map((site) => html("li", {}, site.name)));
   find("sites-words").textContent = `${data.sites.length} ${data.sites.length === 1 ? "site" : "sites"}, in the order in which they run` +
     (data.under ? `,${data.under}` : "") +
-    (known(data.overall.low.tangled) ? ". The thin line at the end of a part is that part's own 95 % interval; the last part is what the others leave." : ".");
-  drawn("site-bars", (width) => drawBars(data.sites, width));
+    (known(data.overall.low.tangled) ? ". The thin line at the end of a part is that part's own 95 % interval; the last part is what the others leave." : ".") +
+    (data.floor ? ` The faint bar below is the floor: aliased + tangled of the low part alone, in which nothing aliases (${data.floor.n} ${data.floor.n === 1 ? "image" : "images"}).` : "");
+  drawn("site-bars", (width) => drawBars(data.sites, width, data.floor && data.floor.sites));
   put("site-table", siteTable(data.sites, data.overall,
-    `Fractions of bins with 95 % intervals over ${data.samples} ${data.samples === 1 ? "image" : "images"}.`));
+    `Fractions of bins with 95 % intervals over ${data.samples} ${data.samples === 1 ? "image" : "images"}.`, data.floor));
+  startThresholds();
   find("groups-words").textContent = data.groups_words;
   if (data.groups) {
     drawn("groups-figure", drawGroups);

@@ -98,6 +98,9 @@ def page_data(measurement: Measurement, *, accounting: str, colours: str) -> Blo
     blocks: Block = {
         "categories": numbers.categories(colours),
         "accounting": accounting,
+        "energy": numbers.energy(measurement),
+        "floor": numbers.floor(measurement, accounting),
+        "thresholds": numbers.thresholds(measurement, accounting),
         "overall": numbers.overall(measurement, accounting),
         "sites": numbers.sites(measurement, accounting),
         "accuracy": numbers.accuracy(measurement),

@@ -7,6 +7,7 @@ import math
 from aliascope.categories import COLUMNS, LABELS
 from aliascope.report.numbers import FEWEST_COMPARED, Block
 from aliascope.runs.conditions import CLEAN
+from aliascope.runs.energy import FEWEST_KEPT
 from aliascope.runs.measurement import Measurement
 
 NO_BREAK = "\u00a0"
@@ -50,7 +51,8 @@ def summary(measurement: Measurement, blocks: Block) -> list[str]:
     measurement : Measurement
         The run.
     blocks : dict
-        overall, sites, accuracy and attack, as :mod:`aliascope.report.numbers` gives them.
+        energy, overall, sites, floor, thresholds, accuracy and attack, as
+        :mod:`aliascope.report.numbers` gives them.
 
     Returns
     -------
@@ -60,8 +62,11 @@ def summary(measurement: Measurement, blocks: Block) -> list[str]:
     return [
         _measured(measurement, len(blocks["sites"])),
         *_state(measurement),
+        *amount(blocks["energy"]),
         *_accuracy(measurement, blocks["accuracy"]),
-        _overall(blocks["overall"], len(blocks["sites"])),
+        _overall(measurement, blocks["overall"], len(blocks["sites"])),
+        *leaking(blocks["overall"], blocks["floor"]),
+        *over_thresholds(blocks["thresholds"]),
         *(leading(blocks["sites"], key) for key in ("tangled", "aliased")),
         *(sentence for sentence in [attacked(blocks["attack"])] if sentence),
     ]
@@ -77,9 +82,10 @@ def _measured(measurement: Measurement, n_sites: int) -> str:
     n = len(measurement.samples)
     images = f"{n} image{'s' if n != 1 else ''}{where}"
     places = f"{n_sites} site{'s' if n_sites != 1 else ''}"
-    words = f"{name}{weights} was measured at {places} on {images}. {threshold(measurement)}"
+    words = f"{name}{weights} was measured at {places} on {images}."
     if len(measurement.conditions) > 1:
-        words += f" Numbers are those{under(measurement)}, unless another is named."
+        those = under(measurement) or " of the clean images"
+        words += f" Numbers are those{those}, unless another condition is named."
     return words
 
 
@@ -150,7 +156,117 @@ def _accuracy(measurement: Measurement, accuracy: Block) -> list[str]:
     return [words[0].upper() + words[1:]]
 
 
-def _overall(fractions: Block, n_sites: int) -> str:
+def amount(energy: Block | None) -> list[str]:
+    """Say how much aliases: by rate, with its interval, and at which site most.
+
+    Parameters
+    ----------
+    energy : dict or None
+        As :func:`aliascope.report.numbers.energy` gives it.
+
+    Returns
+    -------
+    list of str
+        Paragraphs; none where it was not measured.
+    """
+    if energy is None:
+        return []
+    words = [_of_rate(rate) for rate in energy["rates"]]
+    defined = [site for site in energy["sites"] if not math.isnan(site["value"])]
+    if len(defined) > 1 and len(energy["rates"]) == 1:
+        words.append(most_energy(defined))
+    rough = [site["name"] for site in defined if site["rough"]]
+    if rough:
+        at = rough[0] if len(rough) == 1 else f"{len(rough)} sites"
+        words.append(
+            f"At {at} an axis keeps fewer than {FEWEST_KEPT} samples: there the energy is known "
+            "only roughly."
+        )
+    if undefined := len(energy["sites"]) - len(defined):
+        places = "1 site" if undefined == 1 else f"{undefined} sites"
+        words.append(f"At {places} it is not defined, since nothing varies there, and left out.")
+    return words
+
+
+def _of_rate(rate: Block) -> str:
+    n, size = rate["sites"], rate["rate"]
+    if not n:
+        return f"At sites of rate {size} no signal varies, so aliased energy is not defined there."
+    at = (
+        f"At the one site of rate {size}"
+        if n == 1
+        else f"Averaged over the {n} sites of rate {size}"
+    )
+    return (
+        f"{at}, {percent(rate['value'])} of the energy that varies lies beyond the new Nyquist "
+        f"rate and aliases ({interval(rate['low'], rate['high'])}; "
+        f"{100 * rate['edge_low']:.1f} to {percent(rate['edge_high'])} with the cut moved by one "
+        f"coefficient). White noise of those sizes would have {percent(rate['white'])}."
+    )
+
+
+def most_energy(sites: list[Block]) -> str:
+    """Say which site has most aliased energy, and whether others may have as much.
+
+    Parameters
+    ----------
+    sites : list of dict
+        As :func:`aliascope.report.numbers.energy` gives them; two or more, of one rate.
+
+    Returns
+    -------
+    str
+    """
+    first, *others = sorted(sites, key=lambda site: -site["value"])
+    words = f"The largest share is that of {first['name']}: {percent(first['value'])}"
+    if any(math.isnan(site["low"]) for site in sites):
+        return f"{words}. With a single image at a site, the order may change with others."
+    words += f" ({interval(first['low'], first['high'])})."
+    return f"{words} {_reaching([s['name'] for s in others if s['high'] >= first['low']])}"
+
+
+def leaking(overall: Block, floor: Block | None) -> list[str]:
+    """Say how much of aliased + tangled may be leakage of the measure; nothing if not measured."""
+    if floor is None:
+        return []
+    both = overall["mean"]["aliased"] + overall["mean"]["tangled"]
+    images = "1 image" if floor["n"] == 1 else f"{floor['n']} images"
+    words = (
+        f"Together aliased + tangled are {percent(both)}. Of the low part alone, in which nothing "
+        f"aliases, {percent(floor['overall'])} are called so too ({images}): that floor is leakage "
+        "of the measure, which grows as maps become small."
+    )
+    if floor["overall"] >= both:
+        return [f"{words} The measured bins do not stand above it."]
+    return [f"{words} It saturates, so it cannot be subtracted: read it beside the bins."]
+
+
+def over_thresholds(thresholds: Block | None) -> list[str]:
+    """Say how far the threshold decides about the categories; nothing if not measured."""
+    if thresholds is None:
+        return []
+    low, high = min(thresholds["overall"]), max(thresholds["overall"])
+    levels = thresholds["levels"]
+    return [
+        f"The categories depend on the threshold: from {levels[0]} to {levels[-1]}{NO_BREAK}dB "
+        f"aliased + tangled range from {100 * low:.1f} to {percent(high)}. Aliased energy depends "
+        "on none."
+    ]
+
+
+def _reaching(near: list[str]) -> str:
+    """Say whether the intervals of other sites, by name, reach that of the first."""
+    if not near:
+        return "No other site's interval reaches that one."
+    if len(near) == 1:
+        return f"The interval of {near[0]} overlaps it, so their order is not settled."
+    return (
+        f"The intervals of {len(near)} other sites overlap it ({near[0]} comes next), "
+        "so their order is not settled."
+    )
+
+
+def _overall(measurement: Measurement, fractions: Block, n_sites: int) -> str:
     order = sorted(COLUMNS, key=lambda key: -fractions["mean"][key])
     parts = [
         f"{percent(fractions['mean'][key])} {LABELS[key]} "
@@ -158,9 +274,10 @@ def _overall(fractions: Block, n_sites: int) -> str:
         for key in order
     ]
     over = "At its one site" if n_sites == 1 else f"Averaged over the {n_sites} sites"
-    return (
+    bins = (
         f"{over}, the bins of the decimated spectrum are {', '.join(parts[:-1])} and {parts[-1]}."
     )
+    return f"{bins} {threshold(measurement)}".rstrip()
 
 
 def leading(sites: list[Block], category: str) -> str:
@@ -190,14 +307,7 @@ def leading(sites: list[Block], category: str) -> str:
         return f"{words}. With a single image at a site, the order may change with others."
     near = [site["name"] for site in others if site["high"][category] >= low]
     words += f" ({interval(low, high)})."
-    if not near:
-        return f"{words} No other site's interval reaches that one."
-    if len(near) == 1:
-        return f"{words} The interval of {near[0]} overlaps it, so their order is not settled."
-    return (
-        f"{words} The intervals of {len(near)} other sites overlap it ({near[0]} comes next), "
-        "so their order is not settled."
-    )
+    return f"{words} {_reaching(near)}"
 
 
 def attacked(points: list[Block]) -> str:

@@ -276,7 +276,7 @@ def said_of(measurement: Measurement, accounting: str = "exact") -> str:
     --------
     >>> import torch, aliascope as al
     >>> said_of(al.measure(torch.nn.AvgPool2d(2), [torch.rand(1, 3, 8, 8)], grid="seed"))
-    '1 image, exact accounting; a fold counts 20 dB below the largest power (grid seed, ...'
+    '1 image, exact accounting; a fold counts down to 20 dB below the largest power (grid seed, ...'
     """
     n = len(measurement.samples)
     words = [f"{n:,} image{'' if n == 1 else 's'}"]
@@ -295,7 +295,7 @@ def level_of(measurement: Measurement) -> str:
         return ""
     level = {"max": "largest", "mean": "mean"}.get(criterion.reference, criterion.reference)
     return (
-        f"a fold counts {criterion.threshold_db:g} dB below the {level} power "
+        f"a fold counts down to {criterion.threshold_db:g} dB below the {level} power "
         f"(grid {criterion.grid}, fold scale {criterion.fold_scale})"
     )
 
