@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import aliascope as al
 from aliascope.categories import COLUMNS
@@ -187,6 +189,68 @@ def test_reading_a_parametrised_weight_is_no_pass() -> None:
         loss = model(x).square().mean() + model[0].weight.square().sum()
     loss.backward()
     assert len(scope.measurement().samples) == 2
+
+
+class Interrupted(nn.Module):
+    """Is interrupted, by Ctrl-C or an error, in the run that is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.pool = nn.Conv2d(3, 4, 3, stride=2), nn.MaxPool2d(2)
+        self.runs, self.at, self.error = 0, 2, BaseException()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, self.runs = self.stem(x), self.runs + 1
+        if self.runs == self.at:
+            raise self.error
+        return self.pool(x)
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
+@pytest.mark.parametrize("part", [False, True])
+@pytest.mark.parametrize("named", [False, True])
+def test_a_pass_that_is_interrupted_leaves_the_others(
+    error: BaseException, part: bool, named: bool
+) -> None:
+    inner, x = Interrupted(), torch.rand(2, 3, 16, 16)
+    inner.error = error
+    model = nn.ModuleDict({"inner": inner, "other": nn.AvgPool2d(2)}) if part else inner
+    with al.Scope(model) as scope:
+        for _ in range(3):
+            with contextlib.suppress(ValueError, KeyboardInterrupt):
+                inner(x)
+            F.max_pool2d(x, 2)  # none of the model's
+        if named:
+            inner.at = inner.runs + 1
+            with contextlib.suppress(ValueError, KeyboardInterrupt):
+                inner(x)
+            with scope.batch():
+                inner(x)
+    m = scope.measurement()
+    samples = 4 + 2 * named
+    assert list(m.samples["sample"]) == list(range(samples))
+    assert len(m.counts) == 2 * samples and len(scope.sites) == 2
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_ctrl_c_in_a_checkpoints_second_run_leaves_the_others(reentrant: bool) -> None:
+    inner, x = Interrupted(), torch.rand(2, 3, 16, 16, requires_grad=True)
+    inner.error = KeyboardInterrupt()
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: Tensor) -> Tensor:
+            return checkpoint(self.inner, x, use_reentrant=reentrant)
+
+    model = Net()
+    with al.Scope(model) as scope:
+        with pytest.raises(KeyboardInterrupt):
+            model(x).sum().backward()
+        model(x).sum().backward()
+    assert len(scope.measurement().counts) == 8
 
 
 class Overridden(nn.Module):
@@ -428,6 +492,33 @@ def test_what_follows_may_view_the_output(
             opened = model(x)
         torch.testing.assert_close(opened, plain)
         assert [site.supported for site in scope.sites] == [True]
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("size", [(1, 12), (12, 12)])
+def test_the_stride_of_a_single_channel_tells_the_format_of_what_follows(
+    channels: int, size: tuple[int, int]
+) -> None:
+    x = torch.rand(2, channels, *size).contiguous(memory_format=torch.channels_last)
+    model = nn.Sequential(
+        nn.Conv2d(channels, channels, (1, 3), stride=2), nn.Conv2d(channels, 6, 1)
+    )
+    plain = [model[0](x), model(x)]
+    with al.Opening(model):
+        opened = [model[0](x), model(x)]
+    assert [y.stride() for y in opened] == [y.stride() for y in plain]
+
+
+def test_a_root_at_what_is_dropped_brings_no_nan_into_gradients() -> None:
+    x = torch.rand(2, 3, 9, 9)
+    x[:, :, 1::2] = 0  # windows of zeros: those between the rows that are kept
+    x.requires_grad_()
+    model = nn.LPPool2d(2, (1, 3), stride=2)
+    (wanted,) = torch.autograd.grad(model(x).square().sum(), x)
+    with al.Scope(model) as scope:
+        (opened,) = torch.autograd.grad(model(x).square().sum(), x)
+    torch.testing.assert_close(opened, wanted)
+    assert [site.supported for site in scope.sites] == [True]
 
 
 def test_strides_are_compared_too() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,108 @@ def test_gradients_reach_what_a_handler_learns(reentrant: bool | None) -> None:
         y = F.gelu(scale * model.stem(y))
     (wanted,) = torch.autograd.grad((scale * F.avg_pool2d(y, 2)).square().sum(), scale)
     torch.testing.assert_close(scale.grad, wanted)
+
+
+class Written(nn.Module):
+    """Writes into a slice of its own, in a module that may be checkpointed."""
+
+    class Body(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = (3 * x)[:, :, ::2, ::2]
+            y.mul_(2)
+            return y.sin() * y
+
+    def __init__(self, reentrant: bool | None = None) -> None:
+        super().__init__()
+        self.reentrant = reentrant
+        self.body = Written.Body()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.reentrant is None:
+            return self.body(x)
+        return checkpoint(self.body, x, use_reentrant=self.reentrant)
+
+
+def gradient(model: nn.Module, x: Tensor, times: int = 1) -> Tensor:
+    """Of a loss by the input, in a model whose signals are moved and bounded."""
+    x = x.clone().requires_grad_()
+    with al.Opening(model, [On(lambda site, dense: dense.roll(1, -1).sigmoid())]):
+        loss = model(x).square().sum()
+        for _ in range(times):
+            loss.backward(retain_graph=True)
+    assert x.grad is not None
+    return x.grad
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("kind", [Twice, Written])
+def test_checkpointing_changes_no_gradient(
+    kind: type[Twice] | type[Written], reentrant: bool, times: int
+) -> None:
+    """Neither where the model writes into what it was given, nor where it goes back twice."""
+    model, x = kind(), torch.rand(2, 3, 16, 16)
+    wanted = times * gradient(model, x)
+    model.reentrant = reentrant
+    torch.testing.assert_close(gradient(model, x, times), wanted)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_change_that_autograd_could_not_repeat_is_refused(reentrant: bool) -> None:
+    """No hook tells of a function that is no module; without a change it runs as it does."""
+
+    class Pooled(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return checkpoint(lambda x: F.avg_pool2d(x.sin(), 2), x, use_reentrant=reentrant)
+
+    model, x = Pooled(), torch.rand(2, 3, 16, 16, requires_grad=True)
+    with al.Scope(model) as scope:
+        model(x).sum().backward()
+    assert len(scope.measurement().samples) == 2
+    refused = pytest.raises(al.AliascopeError, match=r"\(root\) in a checkpointed function")
+    with al.Opening(model, [On(lambda site, dense: 2 * dense)]), refused:
+        model(x)
+
+
+def test_a_checkpoint_in_a_forward_that_goes_back_itself() -> None:
+    class Force(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.energy = Twice()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.autograd.grad(self.energy(x).square().sum(), x)[0]
+
+    model, x = Force(), torch.rand(2, 3, 16, 16, requires_grad=True)
+    forces = []
+    for reentrant in (None, False):
+        model.energy.reentrant = reentrant
+        with al.Opening(model, [On(lambda site, dense: 2 * dense)]):
+            forces.append(model(x))
+    torch.testing.assert_close(forces[1], forces[0])
+
+
+def test_what_a_handler_gives_for_a_slice_is_not_written_to() -> None:
+    held = torch.ones(2, 3, 16, 16)
+    with al.Opening(Written(), [On(lambda site, dense: held)]) as opening:
+        opening.model(torch.rand(2, 3, 16, 16))
+    assert bool((held == 1).all())
+
+
+def test_handlers_are_told_apart_by_identity() -> None:
+    """Equal ones are two, and comparing what they hold may be impossible."""
+
+    @dataclasses.dataclass
+    class Scaled(On):
+        by: Tensor
+
+        def take(self, site: al.Site, dense: Tensor, part: Any) -> Tensor:
+            return dense * self.by[0]
+
+    model = nn.MaxPool2d(2)
+    with al.Scope(model, handlers=[Scaled(torch.ones(2)), Scaled(torch.ones(2))]) as scope:
+        model(torch.rand(2, 3, 9, 9))
+    assert len(scope.measurement().samples) == 2
 
 
 @pytest.mark.parametrize(

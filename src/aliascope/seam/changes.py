@@ -45,6 +45,7 @@ class Changes:
 
     def __init__(self) -> None:
         self._kept: deque[Change] = deque(maxlen=MOST_REMEMBERED)
+        self._used: deque[Change] = deque(maxlen=MOST_REMEMBERED)
 
     def remember(self, change: Change) -> None:
         """Keep a change for the second run."""
@@ -53,16 +54,26 @@ class Changes:
     def forget(self) -> None:
         """Let all go."""
         self._kept.clear()
+        self._used.clear()
+
+    def forget_used(self) -> None:
+        """Let go of those that went into a second run: a third, after ``retain_graph``, is past."""
+        self._used.clear()
 
     def again(self, key: Key, dense: Tensor) -> Tensor:
         """Change a dense signal as in the first run; unchanged there, it is so again."""
-        here = [each for each in self._kept if each.key == key and each.before.shape == dense.shape]
+        here = [
+            each
+            for each in (*self._kept, *self._used)
+            if each.key == key and each.before.shape == dense.shape
+        ]
         # A module may run several times: the same signal is the same place.
         same = [each for each in here if torch.equal(each.before, dense.detach())]
         if not here:
             return dense
         change = (same or here)[0]
-        self._kept.remove(change)
+        (self._kept if change in self._kept else self._used).remove(change)
+        self._used.append(change)
         changed: Tensor = _Again.apply(dense, change)
         return changed
 
@@ -87,6 +98,7 @@ class _Again(torch.autograd.Function):
         leaf, made = ctx.way_back
         if not made.requires_grad:
             return torch.zeros_like(gradient), None
-        torch.autograd.backward(made, gradient, inputs=None)
-        grad = torch.zeros_like(gradient) if leaf.grad is None else leaf.grad
-        return grad, None
+        leaf.grad = None
+        torch.autograd.backward(made, gradient, retain_graph=True)  # there may be a third run
+        grad, leaf.grad = leaf.grad, None
+        return torch.zeros_like(gradient) if grad is None else grad, None

@@ -18,7 +18,7 @@ from aliascope.seam.layouts import Layout, layout_of, order_of
 from aliascope.seam.obstacles import obstacle, short, tensors_in
 from aliascope.seam.parts import Cut, Part, plan_parts, workspace_of
 from aliascope.seam.recomposition import first_tensor, misfit
-from aliascope.seam.tracking import in_backward, in_checkpoint
+from aliascope.seam.tracking import in_backward, in_checkpoint, in_checkpointed_function
 from aliascope.sites import Split, Stepped, Unsupported, rule_for
 from aliascope.sites.registry import stand_ins
 
@@ -77,6 +77,10 @@ class Seam(TorchFunctionMode):
     def forget(self) -> None:
         """Let go of what was kept for autograd."""
         self._changes.forget()
+
+    def begin(self) -> None:
+        """Expect a pass: what autograd ran again before it is over."""
+        self._changes.forget_used()
 
     def __torch_function__(
         self,
@@ -157,7 +161,7 @@ class Seam(TorchFunctionMode):
         if not entry.supported:
             return call.run()
         if self._handlers and self._visit(entry, dense.device, len(dense), split.batched):
-            dense = self._handled(key, entry, dense)
+            dense = self._handled(key, entry, split, dense)
         return split.finish(split.decimate(_unbatched(dense, split), order))
 
     def _open_again(self, call: _Call, split: Split, key: Key, dense: Tensor) -> Any:
@@ -184,7 +188,7 @@ class Seam(TorchFunctionMode):
         entry.orders[layout] = order
         return order
 
-    def _handled(self, key: Key, entry: Entry, dense: Tensor) -> Tensor:
+    def _handled(self, key: Key, entry: Entry, split: Split, dense: Tensor) -> Tensor:
         """Give a whole dense signal to the handlers, one after the other."""
         again = in_checkpoint()
         before, leaf = dense, None
@@ -196,10 +200,20 @@ class Seam(TorchFunctionMode):
                 dense = dense if made is leaf else made.detach()
             else:
                 made = dense = self._take_in_turn(entry, dense)
-        if again and dense is not before:
+        if dense is before:
+            return dense
+        if again:
+            if in_checkpointed_function():
+                raise AliascopeError(
+                    f"A handler changed the dense signal of {entry.site} in a checkpointed "
+                    "function that is no module, which autograd would run again "
+                    "without the change; checkpoint a module in its place."
+                )
             way_back = None if leaf is None else (leaf, made)
-            self._changes.remember(Change(key, before.detach(), dense.detach(), way_back))
-        return dense
+            first = before.detach().clone() if before._is_view() else before.detach()
+            self._changes.remember(Change(key, first, dense.detach(), way_back))
+        # The model may write into a slice: into one of its own, not into what a handler holds.
+        return dense if split.contiguous else dense.clone()
 
     def _take_in_turn(self, entry: Entry, dense: Tensor) -> Tensor:
         for handler in self._handlers:

@@ -19,13 +19,16 @@ Layout = tuple[Any, ...]
 def order_of(tensor: Tensor) -> tuple[int, ...]:
     """Axes from the largest stride to the smallest.
 
+    Of equal strides the axis of one sample comes last, so that it gets its stride back too: torch
+    reads the format for what follows off it.
+
     Examples
     --------
     >>> order_of(torch.zeros(2, 3, 4, 5).contiguous(memory_format=torch.channels_last))
     (0, 2, 3, 1)
     """
-    strides = tensor.stride()
-    return tuple(sorted(range(tensor.ndim), key=lambda axis: (-strides[axis], axis)))
+    strides, size = tensor.stride(), tensor.shape
+    return tuple(sorted(range(tensor.ndim), key=lambda i: (-strides[i], size[i] == 1, i)))
 
 
 def strides_of(tensor: Tensor) -> list[int]:

@@ -294,6 +294,7 @@ class Opening:
             return
         self._finish()
         self._found.begin()
+        self._seam.begin()
         begun = Pass(call)
         if self._listener is not None:
             self._listener.begins(begun, self._before)
@@ -331,7 +332,7 @@ class Opening:
         return Batch(numbers, device, None if listener is None else listener.keeping())
 
     def _note_change(self, handler: Handler) -> None:
-        if self._pass is not None and handler not in self._pass.changed_by:
+        if self._pass is not None and all(handler is not each for each in self._pass.changed_by):
             self._pass.changed_by.append(handler)
 
     def _note_obstacle(self) -> None:

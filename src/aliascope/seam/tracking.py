@@ -91,16 +91,17 @@ class ModuleTracker:
             module: name.replace("_orig_mod.", "").removesuffix("._orig_mod") or ROOT
             for name, module in model.named_modules()
         }
-        self._running: list[nn.Module] = []
+        self._running: list[tuple[nn.Module, FrameType]] = []
+        self._again_from: int | None = None
         self._exit = contextlib.ExitStack()
         self._thread = 0
-        self._frame: FrameType | None = None
         self._exception_before: BaseException | None = None
 
     @property
     def path(self) -> str | None:
         """Path of the innermost module that runs; None while no hook tells of any."""
-        return self._names[self._running[-1]] if self._running else None
+        self._let_go_of_interrupted()
+        return self._names[self._running[-1][0]] if self._running else None
 
     def name_of(self, module: nn.Module) -> str:
         """Path of a module of the model."""
@@ -129,43 +130,55 @@ class ModuleTracker:
     def __exit__(self, *_: object) -> None:
         self._exit.close()
         self._running.clear()
-        self._frame = None
+        self._forget_again()
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         if module not in self._names:
             return
+        caller = sys._getframe(1)
         if in_backward():
-            if not self._running:
+            if self._again_from is None:
+                self._again_from = len(self._running)
                 self._running_again.enter_context(self._again())
-            self._running.append(module)
+            self._running.append((module, caller))
             return
         if threading.get_ident() != self._thread:
             raise AliascopeError(
                 "The model ran in another thread than its Scope was entered in; "
                 "run it in the same thread (nn.DataParallel: measure its .module)."
             )
-        if module is self._model and self._running and not _on_stack(self._frame):
-            self._running.clear()  # interrupted so that no hook saw it end, as by Ctrl-C
-            self._end(False, None)
+        self._let_go_of_interrupted()
         if not self._running:
-            caller = sys._getframe(1)
             self._begin(Call(module, [*args, *_keywords_of(caller).values()]))
             self._exception_before = sys.exc_info()[1]
-            self._frame = caller
-        self._running.append(module)
+        self._running.append((module, caller))
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if module not in self._running:
+        if all(module is not running for running, _ in self._running):
             return
-        while self._running.pop() is not module:
+        while self._running.pop()[0] is not module:
             pass
-        if self._running:
-            return
         if in_backward():
-            self._running_again.close()
+            if len(self._running) == self._again_from:
+                self._again_from = None
+                self._running_again.close()
+        elif not self._running:
+            self._end(sys.exc_info()[1] is self._exception_before, output)
+
+    def _forget_again(self) -> None:
+        """Forget a second run that was interrupted; torch put its modes back after backward."""
+        self._again_from = None
+        self._running_again.pop_all()
+
+    def _let_go_of_interrupted(self) -> None:
+        """Notice the end of modules of which no hook told, as after Ctrl-C."""
+        if in_backward() or not self._running or _on_stack(self._running[-1][1]):
             return
-        self._frame = None
-        self._end(sys.exc_info()[1] is self._exception_before, output)
+        self._forget_again()
+        while self._running and not _on_stack(self._running[-1][1]):
+            self._running.pop()
+        if not self._running:
+            self._end(False, None)
 
 
 def generator_frame(output: Any) -> FrameType | None:
@@ -204,13 +217,36 @@ def in_checkpoint() -> bool:
     return any(frame.f_code is code for frame in _frames(sys._getframe(1)))
 
 
+def in_checkpointed_function() -> bool:
+    """Say whether what autograd will run again is a function, with no module around what runs now.
+
+    No hook tells of it in backward, so that nothing can be put in its place there.
+
+    Examples
+    --------
+    >>> in_checkpointed_function()
+    False
+    """
+    checkpoint = sys.modules.get("torch.utils.checkpoint")
+    if checkpoint is None:
+        return False
+    ends = (inspect.unwrap(checkpoint.checkpoint), checkpoint.CheckpointFunction.forward)
+    codes = [end.__code__ for end in ends]
+    for frame in _frames(sys._getframe(1)):
+        if frame.f_code is nn.Module._call_impl.__code__:
+            return False
+        if any(frame.f_code is code for code in codes):
+            return True
+    return False
+
+
 def _frames(frame: FrameType | None) -> Iterator[FrameType]:
     while frame is not None:
         yield frame
         frame = frame.f_back
 
 
-def _on_stack(frame: FrameType | None) -> bool:
+def _on_stack(frame: FrameType) -> bool:
     """Say whether a call is still under way."""
     return any(each is frame for each in _frames(sys._getframe()))
 

@@ -231,7 +231,15 @@ def _lp_pool(
             sign = math.copysign(1.0, norm)
             return sign * _dense_max_pool(sign * x.abs(), windows)
         mean = _dense_avg_pool(x.pow(norm), kernel, windows, True, None)
-        return (mean.sign() * mean.abs().relu()).mul(math.prod(kernel)).pow(1.0 / norm)
+        total = (mean.sign() * mean.abs().relu()).mul(math.prod(kernel))
+        if not (torch.is_grad_enabled() and total.requires_grad):
+            return total.pow(1.0 / norm)
+        # A root has no gradient at 0: what is dropped must not bring NaN where there was none.
+        smooth = total > 0
+        index: Any = (..., *(slice(None, None, r) for r in rate))
+        smooth[index] = True
+        root = total.where(smooth, 1.0).pow(1.0 / norm)
+        return root.where(smooth, total.detach().pow(1.0 / norm))
 
     return Split.by_channel("lp_pool", rate, call["input"], dense_of)
 
