@@ -227,7 +227,7 @@ def _caption(measurement: Measurement, accounting: str, n_rates: int) -> str:
             table = measurement.thresholds("overall", accounting=accounting)
             both = table["aliased"] + table["tangled"]
             caption += (
-                f" With thresholds of {both.index.min()} to {both.index.max()} dB aliased + tangled "
-                f"of all sites is {percent(both.min())} to {percent(both.max())} %."
+                f" With thresholds of {both.index.min()} to {both.index.max()} dB aliased + "
+                f"tangled of all sites is {percent(both.min())} to {percent(both.max())} %."
             )
     return caption
