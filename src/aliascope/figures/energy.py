@@ -226,8 +226,9 @@ def _caption(measurement: Measurement, accounting: str, n_rates: int) -> str:
         if "thresholds" in measurement.measures:
             table = measurement.thresholds("overall", accounting=accounting)
             both = table["aliased"] + table["tangled"]
+            ends = f"{percent(both.min())} to {percent(both.max())} %"
             caption += (
-                f" With thresholds of {both.index.min()} to {both.index.max()} dB aliased + "
-                f"tangled of all sites is {percent(both.min())} to {percent(both.max())} %."
+                f" With thresholds of {both.index.min()} to {both.index.max()} dB "
+                f"aliased + tangled of all sites is {ends}."
             )
     return caption

@@ -5,21 +5,42 @@ from __future__ import annotations
 import json
 import math
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import pandas as pd
 
 from aliascope.categories import COLUMNS, LABELS
 from aliascope.files import plain
+from aliascope.runs.conditions import Condition
+from aliascope.runs.description import CriterionOfRun
 from aliascope.runs.energy import ENERGY, INTERVAL
 from aliascope.runs.fractions import check_accounting
 from aliascope.runs.sites import times
 
-if TYPE_CHECKING:
-    from aliascope.runs.measurement import Measurement
-
 SETTINGS = ("model", "data", "criterion", "measures", "options", "detail", "device", "versions")
 """Of run.json: what made the numbers."""
+
+
+class Measurement(Protocol):
+    """What is read of a measurement here, whose methods these functions are."""
+
+    run: dict[str, Any]
+    condition: Condition
+    conditions: list[Condition]
+    sites: pd.DataFrame
+    samples: pd.DataFrame
+    unreadable: list[tuple[int, str, str]]
+
+    @property
+    def measures(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def criterion(self) -> CriterionOfRun | None: ...  # noqa: D102
+    def at(self, condition: Condition) -> Measurement: ...  # noqa: D102
+    def accuracy(self) -> pd.DataFrame: ...  # noqa: D102
+    def energy(self, by: str = "site") -> pd.DataFrame: ...  # noqa: D102
+    def fractions(self, by: str = "site", accounting: str = "exact") -> pd.DataFrame: ...  # noqa: D102
+    def floor(self, by: str = "site", *, accounting: str = "exact") -> pd.DataFrame: ...  # noqa: D102
+    def thresholds(self, by: str = "site", *, accounting: str = "exact") -> pd.DataFrame: ...  # noqa: D102
 
 
 def table_of(measurement: Measurement, accounting: str = "exact") -> pd.DataFrame:
