@@ -521,6 +521,45 @@ def test_a_root_at_what_is_dropped_brings_no_nan_into_gradients() -> None:
     assert [site.supported for site in scope.sites] == [True]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "off", "wrong"),
+    [
+        (torch.float32, 1e-2, True),
+        (torch.float32, 1e-4, False),
+        (torch.float16, 0.5, True),
+        (torch.float16, 0.01, False),
+        (torch.bfloat16, 3.0, True),
+        (torch.bfloat16, 0.1, False),
+    ],
+)
+def test_a_split_that_is_off_by_more_than_rounding_is_no_site(
+    dtype: torch.dtype, off: float, wrong: bool
+) -> None:
+    """Of the operation it is to stand for, as a rule with a mistake in it would be."""
+
+    def halved(x: Tensor) -> Tensor:
+        return x[..., ::2].clone()
+
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.overrides.handle_torch_function(halved, (x,), x)
+
+    @al.sites.register(halved)
+    def split(function: Any, args: Any, kwargs: Any) -> Any:
+        (x,) = args
+        return al.sites.Split("halved", (2,), lambda: x + off * (torch.arange(16) == 8).to(dtype))
+
+    try:
+        with al.Opening(Net()) as opening:
+            opening.model(torch.ones(2, 3, 16, dtype=dtype))
+    finally:
+        al.sites.unregister(halved)
+    (site,) = opening.sites
+    assert site.supported is not wrong
+    assert site.recomposition_error == pytest.approx(off, rel=0.2)
+    assert ("differs from it" in site.reason) is wrong
+
+
 def test_strides_are_compared_too() -> None:
     from aliascope.seam.recomposition import misfit
 
