@@ -171,13 +171,15 @@ def test_thresholds_give_the_fractions_at_each_level(made):
     measurement, values = made
     table = measurement.thresholds()
     assert list(table.index.names) == ["site", "threshold_db"]
-    assert list(table.columns) == COLUMNS and len(table) == len(SITES) * len(LEVELS)
+    assert list(table.columns) == [*COLUMNS, "n"] and len(table) == len(SITES) * len(LEVELS)
     assert list(dict.fromkeys(table.index.get_level_values("site"))) == list(SITES)
     at = values[values["site"] == 2][[f"{column}_45db" for column in COLUMNS]].mean() / 1000
-    assert np.allclose(table.loc[("layer3.0.conv1", 45)], at)
+    assert np.allclose(table.loc[("layer3.0.conv1", 45), COLUMNS].astype(float), at)
+    assert (table["n"] == values["sample"].nunique()).all()
     overall = measurement.thresholds("overall")
     assert list(overall.index) == list(LEVELS) and overall.index.name == "threshold_db"
-    assert np.allclose(overall.loc[45], table.xs(45, level="threshold_db").mean())
+    means = table.xs(45, level="threshold_db").mean()
+    assert np.allclose(overall.loc[45, COLUMNS], means[COLUMNS])
 
 
 @pytest.mark.parametrize(
@@ -185,7 +187,7 @@ def test_thresholds_give_the_fractions_at_each_level(made):
     [
         (lambda m: m.energy(), r"Energy was not measured .* 'energy' among its measures\.$"),
         (lambda m: m.floor(), r"The floor was not measured .* 'floor' among its measures\.$"),
-        (lambda m: m.thresholds("overall"), r"thresholds were not measured .* 'categories'"),
+        (lambda m: m.thresholds("overall"), r"thresholds were not measured .* 'thresholds'"),
     ],
 )
 def test_what_was_not_measured_is_one_sentence_that_says_what_to_do(call, words):

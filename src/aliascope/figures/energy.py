@@ -226,9 +226,10 @@ def _caption(measurement: Measurement, accounting: str, n_rates: int) -> str:
         if "thresholds" in measurement.measures:
             table = measurement.thresholds("overall", accounting=accounting)
             both = table["aliased"] + table["tangled"]
+            of = counted(int(table["n"].max()), "image")
             ends = f"{percent(both.min())} to {percent(both.max())} %"
             caption += (
                 f" With thresholds of {both.index.min()} to {both.index.max()} dB "
-                f"aliased + tangled of all sites is {ends}."
+                f"aliased + tangled of all sites is {ends} ({of})."
             )
     return caption

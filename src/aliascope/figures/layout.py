@@ -119,7 +119,9 @@ def add_legend(figure: Figure, order: tuple[str, ...], colours: str) -> None:
     )
 
 
-def images(measurement: Measurement, accounting: str = "exact") -> str:
+def images(
+    measurement: Measurement, accounting: str = "exact", *, number: int | None = None
+) -> str:
     """Say how many images were measured and, where it matters, under which conditions.
 
     Examples
@@ -128,7 +130,7 @@ def images(measurement: Measurement, accounting: str = "exact") -> str:
     >>> images(al.measure(torch.nn.AvgPool2d(2), [torch.rand(2, 3, 16, 16)]), "published")
     '2 images, published accounting'
     """
-    words = [counted(len(measurement.samples), "image")]
+    words = [counted(len(measurement.samples) if number is None else number, "image")]
     eps = measurement.condition.get("eps")
     if eps is not None:
         words.append(f"attacked with ε = {eps:g}" if eps else "not attacked")

@@ -100,7 +100,8 @@ def _below(measurement: Measurement) -> str:
 
 def _caption(measurement: Measurement, accounting: str, n_sites: int) -> str:
     shades = "; sites from light (first) to dark (last)" if n_sites > 1 else ""
-    caption = f"Mean over {images(measurement, accounting)}{shades}"
+    number = int(measurement.thresholds("overall")["n"].max())
+    caption = f"Mean over {images(measurement, accounting, number=number)}{shades}"
     criterion = measurement.criterion
     if criterion is None:
         return f"{caption}."

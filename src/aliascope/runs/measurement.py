@@ -268,12 +268,7 @@ class Measurement:
                 "or more."
             )
         each = measured_fractions(self.values, FLOOR, accounting)
-        means, n = self._site_means(each), each.groupby("site")["sample"].nunique()
-        if by == "site":
-            table = means.assign(n=n.reindex(means.index).fillna(0).astype("int64"))
-            return self._named(table)
-        overall = means.mean().to_frame().T.assign(n=each["sample"].nunique())
-        return overall.set_axis(["overall"])
+        return self._by_site_or_overall(each, by)
 
     def thresholds(self, by: str = "site", *, accounting: str = "exact") -> pd.DataFrame:
         """Fractions of bins in each category at other thresholds than the run's own.
@@ -290,7 +285,8 @@ class Measurement:
         -------
         DataFrame
             Index site and threshold_db, or threshold_db alone: decibels below the reference.
-            Columns no_pass, non_aliased, aliased, tangled, in [0, 1].
+            Columns no_pass, non_aliased, aliased, tangled, in [0, 1], and ``n``: of how many
+            samples.
 
         Raises
         ------
@@ -310,16 +306,24 @@ class Measurement:
         levels = levels_of(self.values.columns)
         if "thresholds" not in self.measures:
             levels = []
-        self._measured(at_level(levels[0] if levels else 0), "Other thresholds were", "categories")
+        self._measured(at_level(levels[0] if levels else 0), "Other thresholds were", "thresholds")
         tables = {}
         for level in levels:
-            means = self._site_means(measured_fractions(self.values, at_level(level), accounting))
-            tables[level] = self._named(means) if by == "site" else means.mean().to_frame().T
+            each = measured_fractions(self.values, at_level(level), accounting)
+            tables[level] = self._by_site_or_overall(each, by)
         table = pd.concat(tables, names=["threshold_db"])
         if by == "overall":
             return table.droplevel(1)
-        order = list(self._named(means).index)
+        order = list(dict.fromkeys(table.index.get_level_values("site")))
         return table.swaplevel().reindex(order, level="site")
+
+    def _by_site_or_overall(self, each: pd.DataFrame, by: str) -> pd.DataFrame:
+        """Average fractions over samples, and over sites where asked; say over how many samples."""
+        means, n = self._site_means(each), each.groupby("site")["sample"].nunique()
+        if by == "site":
+            return self._named(means.assign(n=n.reindex(means.index).fillna(0).astype("int64")))
+        overall = means.mean().to_frame().T.assign(n=each["sample"].nunique())
+        return overall.set_axis(["overall"])
 
     @cached_property
     def _channel_sums(self) -> pd.DataFrame | None:

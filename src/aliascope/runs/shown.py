@@ -329,5 +329,5 @@ def ranging(measurement: Measurement, accounting: str = "exact") -> str:
     both = table["aliased"] + table["tangled"]
     return (
         f"with thresholds of {both.index.min()} to {both.index.max()} dB aliased + tangled "
-        f"is {percent(both.min())} to {percent(both.max())} %"
+        f"is {percent(both.min())} to {percent(both.max())} % ({table['n'].max()} images)"
     )
