@@ -18,8 +18,10 @@ $(VENV)/dev.stamp: $(VENV)/demo.stamp pyproject.toml
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/aliascope evaluate --model efficientnet_lite0 --data samples --output runs/demo --resume
+	$(BIN)/aliascope plot energy runs/demo
 	$(BIN)/aliascope plot pie runs/demo
 	$(BIN)/aliascope evaluate --model oscillations --data oscillations --batch-size 100 --output runs/demo-oscillations --resume
+	$(BIN)/aliascope plot energy runs/demo-oscillations
 	$(BIN)/aliascope plot pie runs/demo-oscillations
 	@echo
 	@echo 'Next, try (. $(BIN)/activate makes `aliascope` a command):'
