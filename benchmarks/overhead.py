@@ -31,8 +31,12 @@ from aliascope.spectrum import Criterion, bin_counts
 
 MODELS = ("resnet34", "resnet50", "convnext_tiny", "vit_b_16", "efficientnet_lite0")
 
-WAYS = ("plain", "opened", "measured", "measured with torch", "straightforward")
-"""``opened``: sites run at stride 1, nothing is measured."""
+WAYS = (
+    *("plain", "opened", "energy", "categories", "measured"),
+    *("categories with torch", "straightforward"),
+)
+"""``opened``: sites run at stride 1, nothing is measured. ``measured``: all measures of the default,
+after the first 16 images, of which floor and thresholds are measured too."""
 
 
 class Straightforward:
@@ -108,8 +112,10 @@ def runner(way: str, model: nn.Module, images: Tensor) -> Callable[[], object]:
     makers: dict[str, Callable[[], Callable[[], object]]] = {
         "plain": lambda: plain,
         "opened": lambda: scoped(detail=None),
+        "energy": lambda: scoped(measures=["energy"]),
+        "categories": lambda: scoped(measures=["categories"]),
         "measured": scoped,
-        "measured with torch": lambda: scoped(engine="torch"),
+        "categories with torch": lambda: scoped(measures=["categories"], engine="torch"),
         "straightforward": lambda: scoped(detail=None, handlers=[Straightforward()]),
     }
     return makers[way]()
