@@ -299,7 +299,7 @@ class Branches(nn.Module):
         self.reentrant, self.part = reentrant, Branches.Part()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.interpolate(x, 11, mode="bilinear").mean()
+        y = F.interpolate(x, 5, mode="bilinear").mean()
         for z in (x, 2 * x):
             again = self.reentrant
             made = self.part(z) if again is None else checkpoint(self.part, z, use_reentrant=again)
@@ -320,7 +320,7 @@ def test_a_second_run_finds_each_site_again(reentrant: bool | None) -> None:
 
 def changed_branches(x: Tensor) -> Tensor:
     """Branches with that handler, computed without Aliascope."""
-    y = F.interpolate(x, 11, mode="bilinear").mean()
+    y = F.interpolate(x, 5, mode="bilinear").mean()
     for z in (x, 2 * x):
         a, b, c = (F.avg_pool2d(each, 2).square() for each in (z, z, z.cos()))
         y = y + ((2 * a).sin() * (-3 * b).exp() + (2 * c).tanh()).sin()
