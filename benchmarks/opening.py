@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import aliascope as al
+from aliascope.sites import ListedSite, SiteList
 from benchmarks.architectures import Architecture, Inputs, parameters
 from benchmarks.audit import Audit
 
@@ -180,7 +181,7 @@ def in_double(model: nn.Module, inputs: Inputs) -> float | str:
         return f"{type(error).__name__}: {error}"[:80]
 
 
-def measured(model: nn.Module, inputs: Inputs, sites: list[al.Site], modest: float) -> str:
+def measured(model: nn.Module, inputs: Inputs, sites: SiteList, modest: float) -> str:
     """Measure the model where its dense signals are modest: "yes", or the reason why not."""
     values = sum(math.prod(site.dense_shape) for site in sites if site.supported)
     if values == 0:
@@ -203,7 +204,7 @@ def measured(model: nn.Module, inputs: Inputs, sites: list[al.Site], modest: flo
     return "yes"
 
 
-def _error(site: al.Site) -> float:
+def _error(site: ListedSite) -> float:
     return site.recomposition_error
 
 

@@ -283,6 +283,50 @@ def test_a_change_that_autograd_could_not_repeat_is_refused(reentrant: bool) -> 
         model(x)
 
 
+class Branches(nn.Module):
+    """Beside a place that cannot be opened: sites that only path and signal tell apart."""
+
+    class Part(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.AvgPool2d(2), nn.AvgPool2d(2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.a(x).sin() * self.b(x).exp() + self.a(x.cos()).tanh()
+
+    def __init__(self, reentrant: bool | None = None) -> None:
+        super().__init__()
+        self.reentrant, self.part = reentrant, Branches.Part()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.interpolate(x, 5, mode="bilinear").mean()
+        for z in (x, 2 * x):
+            again = self.reentrant
+            made = self.part(z) if again is None else checkpoint(self.part, z, use_reentrant=again)
+            y = y + made.sin()
+        return y
+
+
+@pytest.mark.parametrize("reentrant", [None, False, True])
+def test_a_second_run_finds_each_site_again(reentrant: bool | None) -> None:
+    model = Branches(reentrant)
+    x = torch.rand(2, 3, 8, 8, requires_grad=True)
+    (wanted,) = torch.autograd.grad(changed_branches(x).square().sum(), x)
+    handler = On(lambda site, dense: dense.square() * (2 if site.path == "part.a" else -3))
+    with al.Opening(model, [handler]):
+        model(x).square().sum().backward()
+    torch.testing.assert_close(x.grad, wanted)
+
+
+def changed_branches(x: Tensor) -> Tensor:
+    """Branches with that handler, computed without Aliascope."""
+    y = F.interpolate(x, 5, mode="bilinear").mean()
+    for z in (x, 2 * x):
+        a, b, c = (F.avg_pool2d(each, 2).square() for each in (z, z, z.cos()))
+        y = y + ((2 * a).sin() * (-3 * b).exp() + (2 * c).tanh()).sin()
+    return y
+
+
 def test_a_checkpoint_in_a_forward_that_goes_back_itself() -> None:
     class Force(nn.Module):
         def __init__(self) -> None:

@@ -18,7 +18,6 @@ import aliascope as al
 from aliascope.categories import COLUMNS
 from aliascope.commands.main import main
 from aliascope.runs.conditions import CLEAN, Condition
-from aliascope.runs.part import Part, PartWriter
 from aliascope.runs.store import Store
 from tests_shared import GOLDEN, GOLDEN_NAMES
 
@@ -561,21 +560,3 @@ def test_a_run_with_no_sample_yet_has_no_fractions():
     measurement = al.Measurement(store)
     assert measurement.fractions("site").empty and measurement.fractions("sample").empty
     assert measurement.fractions("overall").isna().all(axis=None)
-
-
-def test_a_part_that_is_replaced_is_whole_at_every_moment(tmp_path, monkeypatch):
-    """Killed while the old one is being removed, there is the old one or the new, undamaged."""
-    place = tmp_path / "0"
-    tables = pd.DataFrame({"sample": [0]}), pd.DataFrame({"sample": [0], "site": [0]})
-    site = {"path": "stem", "number": 1, "op": "conv", "rate": (2, 2), "dense_shape": (1, 4, 4)}
-    site |= {"grid": "seed", "supported": True, "reason": "", "recomposition_error": 0.0}
-    PartWriter(place).commit(*tables, [site])
-
-    def cut_short(folder, **options):
-        next(path for path in sorted(Path(folder).iterdir())).unlink()
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(shutil, "rmtree", cut_short)
-    with pytest.raises(KeyboardInterrupt):
-        PartWriter(place).commit(*tables, [site])
-    Part(place).verify()

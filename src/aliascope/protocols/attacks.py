@@ -170,8 +170,11 @@ def vanishing_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> int
     Examples
     --------
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
-    >>> vanishing_gradients(model, torch.rand(3, 1, 2, 2), torch.zeros(3, dtype=torch.long))
+    >>> images, labels = torch.rand(3, 1, 2, 2), torch.zeros(3, dtype=torch.long)
+    >>> vanishing_gradients(model, images, labels)
     0
+    >>> vanishing_gradients(nn.Sequential(model, nn.Threshold(100.0, 0.0)), images, labels)
+    3
     """
     with torch.enable_grad():
         images = images.detach().clone().requires_grad_(True)

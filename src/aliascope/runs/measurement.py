@@ -381,9 +381,14 @@ class Measurement:
         Examples
         --------
         >>> import torch, aliascope as al
-        >>> m = al.measure(torch.nn.AvgPool2d(2), [torch.rand(2, 3, 16, 16)])
-        >>> m.fractions(by="overall").round(3)[["no_pass", "tangled"]].sum(axis=1).item() <= 1
-        True
+        >>> images = torch.zeros(2, 3, 16, 16)
+        >>> images[0, :, 8, 8] = 1  # a point has all frequencies; nothing has none
+        >>> m = al.measure(torch.nn.AvgPool2d(2), [images])
+        >>> m.fractions(by="sample").round(3)
+                no_pass  non_aliased  aliased  tangled
+        sample
+        0           0.0        0.004      0.0    0.996
+        1           1.0        0.000      0.0    0.000
         """
         check_accounting(accounting)
         check_known("by", by, ("site", "sample", "channel", "overall"))

@@ -193,6 +193,10 @@ def in_backward() -> bool:
 
     Examples
     --------
+    >>> x = torch.ones(1, requires_grad=True)
+    >>> _ = x.register_hook(lambda gradient: print(in_backward()))
+    >>> x.backward()
+    True
     >>> in_backward()
     False
     """
@@ -204,6 +208,10 @@ def in_checkpoint() -> bool:
 
     Examples
     --------
+    >>> from torch.utils.checkpoint import checkpoint
+    >>> look = lambda x: print(in_checkpoint())
+    >>> checkpoint(look, torch.ones(1, requires_grad=True), use_reentrant=True)
+    True
     >>> in_checkpoint()
     False
     """
@@ -224,6 +232,10 @@ def in_checkpointed_function() -> bool:
 
     Examples
     --------
+    >>> from torch.utils.checkpoint import checkpoint
+    >>> look = lambda x: print(in_checkpointed_function())
+    >>> checkpoint(look, torch.ones(1), use_reentrant=False)
+    True
     >>> in_checkpointed_function()
     False
     """

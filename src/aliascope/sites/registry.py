@@ -92,6 +92,8 @@ def unregister(*functions: Any) -> None:
     --------
     >>> _ = register("demo::nothing")(lambda function, args, kwargs: None)
     >>> unregister("demo::nothing")
+    >>> rule_for("demo::nothing") is None
+    True
     """
     for function in functions:
         del _rules[function]
@@ -102,8 +104,10 @@ def rule_for(function: Any) -> Rule | None:
 
     Examples
     --------
-    >>> rule_for(torch.relu) is None
-    True
+    >>> rule_for(torch.relu) is None, rule_for(F.conv2d) is rule_for(torch.conv1d)
+    (True, True)
+    >>> rule_for(F.conv2d) is rule_for(F.interpolate)
+    False
     """
     try:
         rule = _rules.get(function)
