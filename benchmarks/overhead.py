@@ -35,7 +35,7 @@ WAYS = (
     *("plain", "opened", "energy", "categories", "measured"),
     *("categories with torch", "straightforward"),
 )
-"""``opened``: sites run at stride 1, nothing is measured. ``measured``: the default, timed after the
+"""``opened``: sites run at stride 1, nothing is measured. ``measured``: the default, after the
 first 16 images, of which floor and thresholds are measured too."""
 
 
