@@ -184,18 +184,21 @@ def test_in_parts_and_whole_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_counts_come_in_parts_whatever_stands_beside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(parts.PART_BYTES, "cpu", 1)
-    from aliascope.measures import categories
+    from aliascope.measures import counting
 
     seen = []
-    count = categories.count_categories
+    count = counting.count_categories
 
     def spying(dense: Tensor, *arguments: Any, **options: Any) -> Tensor:
         seen.append(len(dense))
         return count(dense, *arguments, **options)
 
-    monkeypatch.setattr(categories, "count_categories", spying)
+    monkeypatch.setattr(counting, "count_categories", spying)
     model, x = nn.Conv2d(3, 4, 3, stride=2), torch.rand(5, 3, 20, 20)
-    with torch.no_grad(), al.Scope(model, handlers=[On(lambda site, dense: None)]) as scope:
+    with (
+        torch.no_grad(),
+        al.Scope(model, handlers=[On(lambda site, dense: None)], floor_samples=0) as scope,
+    ):
         model(x)
     assert seen == [1] * 5 and len(scope.measurement().counts) == 5
 

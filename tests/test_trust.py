@@ -16,7 +16,7 @@ from torch import nn
 import aliascope as al
 from aliascope.commands.main import main
 from aliascope.evaluation.loop import Options, evaluate
-from aliascope.measures import categories as recorder
+from aliascope.measures import counting as recorder
 from aliascope.runs.store import Store
 from aliascope.tasks.images import open_data
 from aliascope.tasks.models import load_model

@@ -43,6 +43,7 @@ class Categories:
     Examples
     --------
     >>> import aliascope as al
+    >>> from aliascope.spectrum import Criterion
     >>> counting = Categories(Counter(Criterion()))
     >>> with al.Opening(torch.nn.AvgPool2d(2), [counting]) as opening:
     ...     _ = opening.model(torch.ones(1, 1, 8, 8))

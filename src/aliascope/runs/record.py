@@ -74,8 +74,8 @@ class Record:
 
     def add_values(self, name: str, position: int, values: Any) -> None:
         """Add a column's values at a site: (samples,) to the table, (samples, ...) as an array."""
-        if hasattr(values, "values"):  # of channels, summed over the samples
-            self._of_channels.setdefault(name, {})[position] = np.asarray(values.values)
+        if hasattr(values, "of_channels"):  # summed over the samples
+            self._of_channels.setdefault(name, {})[position] = np.asarray(values.of_channels)
             return
         if hasattr(values, "detach"):  # a tensor, on any device
             values = values.detach().cpu().numpy()

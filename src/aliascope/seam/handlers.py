@@ -27,11 +27,11 @@ class PerChannel:
 
     Attributes
     ----------
-    values : array, shape (channels,)
+    of_channels : array, shape (channels,)
         Which become a column of the table of channels.
     """
 
-    values: Any
+    of_channels: Any
 
 
 Keep = Callable[[str, Site, int, int, Any], None]

@@ -65,7 +65,7 @@ def count_categories(
 
     Examples
     --------
-    >>> count_categories(torch.zeros(1, 2, 6), (3,), Criterion())
+    >>> count_categories(torch.zeros(1, 2, 6), (3,), Criterion(grid="seed"))
     tensor([[[6, 0, 0, 0],
              [6, 0, 0, 0]]])
     """
