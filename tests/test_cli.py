@@ -187,6 +187,26 @@ def test_help_states_units_and_defaults(capsys):
         assert words in text
 
 
+LEAN = """
+import sys, torch, aliascope as al
+heavy = {"pandas", "zarr", "pyarrow", "scipy", "matplotlib", "torchvision", "torchattacks"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+model = torch.nn.Conv2d(3, 8, 3, stride=2)
+with al.Scope(model, engine="torch") as scope:
+    for _ in range(3):
+        model(torch.rand(2, 3, 16, 16))
+with al.Opening(model) as opening:
+    model(torch.rand(2, 3, 16, 16))
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+assert len(scope.measurement().samples) == 6
+"""
+
+
+def test_a_scope_that_only_records_loads_nothing_that_it_does_not_need():
+    done = subprocess.run([sys.executable, "-c", LEAN], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_reading_a_run_needs_no_torch():
     code = (
         "import sys, aliascope.commands.main, aliascope.runs.measurement, "

@@ -466,3 +466,27 @@ def test_labels_may_be_left_out_or_be_a_list(labels):
 def test_a_model_without_values_is_refused():
     with pytest.raises(al.AliascopeError, match="meta device"):
         al.measure(nn.Conv2d(3, 4, 3, 2, device="meta"), [torch.rand(1, 3, 8, 8)])
+
+
+def test_a_bar_may_be_shown_and_changes_nothing(capsys):
+    torch.manual_seed(0)
+    model, batches = nn.AvgPool2d(2), [torch.rand(2, 3, 8, 8) for _ in range(2)]
+    shown = al.measure(model, batches, progress=True)
+    assert shown.values.equals(al.measure(model, iter(batches)).values)
+    assert al.measure(model, iter(batches), progress=True).values.equals(shown.values)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_batch_may_be_the_models_keyword_arguments():
+    class Captioned(nn.Module):
+        def forward(self, words, pixel_values):
+            return torch.nn.functional.avg_pool2d(pixel_values, 2).mean((2, 3))
+
+    batch = {
+        "words": torch.zeros(3, 7),
+        "pixel_values": torch.rand(3, 3, 8, 8),
+        "labels": torch.tensor([0, 1, 2]),
+    }
+    measurement = al.measure(Captioned(), [batch, batch])
+    assert list(measurement.samples["label"]) == [0, 1, 2] * 2
+    assert len(measurement.values) == 6 and "top1" in measurement.samples

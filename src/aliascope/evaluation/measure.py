@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any
 
 import pandas as pd
@@ -33,6 +33,7 @@ def measure(
     grid: str = "auto",
     fold_scale: str = "auto",
     handlers: Sequence[Handler] = (),
+    progress: bool = False,
 ) -> Measurement:
     """Measure aliasing in a model over batches of images.
 
@@ -46,6 +47,8 @@ def measure(
         arguments, with labels under ``labels`` or ``label``. A DataLoader fits.
     measures, floor_samples, detail, threshold_db, reference, grid, fold_scale, handlers
         See :class:`Scope`.
+    progress : bool
+        Show a bar on standard error, with the time left where the batches have a length.
 
     Returns
     -------
@@ -88,7 +91,7 @@ def measure(
         )
     seen = 0
     with scope, evaluating(scope.model):
-        for batch in batches:
+        for batch in _shown(batches) if progress else batches:
             inputs, labels = _inputs_and_labels(batch)
             count = _length(inputs)
             if count == 0:
@@ -104,6 +107,15 @@ def measure(
     if seen == 0:
         raise AliascopeError("There was no batch of images to measure; pass at least one.")
     return scope.measurement()
+
+
+def _shown(batches: Iterable[Any]) -> Iterable[Any]:
+    """Show a bar while batches are gone through."""
+    from rich.console import Console
+    from rich.progress import track
+
+    total = len(batches) if isinstance(batches, Sized) else None
+    return track(batches, "measuring", total=total, console=Console(stderr=True), transient=True)
 
 
 def _run(model: nn.Module, inputs: Tensor | dict[str, Any], device: torch.device) -> Any:
