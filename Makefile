@@ -14,6 +14,8 @@ $(VENV)/demo.stamp: pyproject.toml
 
 $(VENV)/dev.stamp: $(VENV)/demo.stamp pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	# Without what it pins: an old requests, for which pip would search through old versions of others.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'torchattacks>=3.4'
 	touch $@
 
 demo: $(VENV)/demo.stamp
