@@ -12,9 +12,10 @@ $(VENV)/demo.stamp: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[samples]'
 	touch $@
 
+# torchattacks without what it pins: an old requests, which would have pip search through old versions
+# of all else.
 $(VENV)/dev.stamp: $(VENV)/demo.stamp pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	# Without what it pins: an old requests, for which pip would search through old versions of others.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'torchattacks>=3.4'
 	touch $@
 
