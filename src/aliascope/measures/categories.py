@@ -47,8 +47,8 @@ class Categories:
     >>> counting = Categories(Counter(Criterion()))
     >>> with al.Opening(torch.nn.AvgPool2d(2), [counting]) as opening:
     ...     _ = opening.model(torch.ones(1, 1, 8, 8))
-    >>> {column: int(*each.values()) for column, each in counting.end().items()}
-    {'no_pass': 0, 'non_aliased': 1, 'aliased': 6, 'tangled': 42}
+    >>> {column: count.item() for column, each in counting.end().items() for count in each.values()}
+    {'no_pass': 4, 'non_aliased': 16, 'aliased': 20, 'tangled': 9}
     """
 
     def __init__(self, counter: Counter, detail: str = "site") -> None:
