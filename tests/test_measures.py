@@ -265,3 +265,18 @@ def test_not_finite_is_said_by_energy_too() -> None:
     refused = pytest.raises(al.AliascopeError, match=r"NaN or infinite .*sample 1, channel 2")
     with refused:
         al.measure(nn.AvgPool2d(2), [x], measures=["energy"])
+
+
+def test_what_is_kept_between_signals_suits_whoever_comes_next() -> None:
+    from aliascope.energy import cosines
+    from aliascope.measures.energy import _basis
+
+    x = torch.randn(1, 2, 19, 19, dtype=torch.float64, requires_grad=True)
+    for cache in (cosines, _basis):
+        cache.cache_clear()
+    with torch.inference_mode(), torch.device("meta"):
+        energies(x.detach(), (2, 2))
+    al.aliased_energy(x, (2, 2)).sum().backward()
+    assert x.grad is not None and x.grad.isfinite().all()
+    share = energies(x, (2, 2))[..., 1] / energies(x, (2, 2))[..., 0]
+    torch.testing.assert_close(share, al.aliased_energy(x, (2, 2)))

@@ -48,10 +48,12 @@ def cosines(n: int) -> Tensor:
     >>> torch.allclose(c @ c.T, torch.eye(5, dtype=torch.float64))
     True
     """
-    k = torch.arange(n, dtype=torch.float64)[:, None]
-    angles = math.pi / n * k * (torch.arange(n, dtype=torch.float64) + 0.5)
-    matrix = torch.cos(angles) * math.sqrt(2 / n)
-    matrix[0] = math.sqrt(1 / n)
+    # Kept for whoever asks next, so it must not be of the mode or device of whoever asks first.
+    with torch.inference_mode(False), torch.device("cpu"):
+        k = torch.arange(n, dtype=torch.float64)[:, None]
+        angles = math.pi / n * k * (torch.arange(n, dtype=torch.float64) + 0.5)
+        matrix = torch.cos(angles) * math.sqrt(2 / n)
+        matrix[0] = math.sqrt(1 / n)
     return matrix
 
 
@@ -77,7 +79,7 @@ def within(n: int, rate: int, shift: int = 0) -> Tensor:
     (tensor([1.0000, 1.0000, 1.0000, 0.5000, 0.0000, 0.0000], dtype=torch.float64),
      tensor([1., 1., 1., 1., 0., 0., 0.], dtype=torch.float64))
     """
-    k = rate * torch.arange(n, dtype=torch.float64)
+    k = rate * torch.arange(n, dtype=torch.float64, device="cpu")
     cut = n + rate * shift if rate > 1 else math.inf
     return (k < cut).double() + 0.5 * (k == cut).double()
 

@@ -7,6 +7,7 @@ the signal has, and what is beyond is what is left of the signal's energy.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -133,11 +134,12 @@ def energies(dense: Tensor, rate: tuple[int, ...]) -> Tensor:
     if any(r > 1 and n <= r for n, r in zip(size, rate, strict=True)):
         return sums
     least = least_varying(dense.dtype)
-    bases = [_Basis(n, r, dense) for n, r in zip(size, rate, strict=True)]
+    wide = torch.promote_types(dense.dtype, torch.float32)
+    bases = [_basis(n, r, dense.device, wide) for n, r in zip(size, rate, strict=True)]
     last = _channels_last(dense)
     for samples, channels in _blocks(dense, last):
         block = dense[samples, channels]
-        block = block.to(torch.promote_types(block.dtype, torch.float32))
+        block = block.to(wide)
         block = block.movedim(1, -1) if last else block
         sums[samples, channels] = _weighed(block, bases, least, last)
     return sums
@@ -154,8 +156,7 @@ class _Basis:
     number of the difference: with half the samples each, the products take half as long.
     """
 
-    def __init__(self, n: int, rate: int, like: Tensor) -> None:
-        dtype = torch.promote_types(like.dtype, torch.float32)
+    def __init__(self, n: int, rate: int, device: torch.device, dtype: torch.dtype) -> None:
         shares = torch.stack([within(n, rate, shift) for shift in SHIFTS])
         rows = int((shares > 0).any(dim=0).sum())
         half = -(-n // 2)
@@ -165,8 +166,15 @@ class _Basis:
         self.whole = rate == 1
         """Whether all is within, so that the axis need not be transformed."""
         self.half = half
-        self.rows = [cut[parity::2].to(like.device, dtype) for parity in (0, 1)]
-        self.shares = [shares[:, parity:rows:2].to(like.device, dtype) for parity in (0, 1)]
+        self.rows = [cut[parity::2].to(device, dtype) for parity in (0, 1)]
+        self.shares = [shares[:, parity:rows:2].to(device, dtype) for parity in (0, 1)]
+
+
+@functools.lru_cache(maxsize=32)
+def _basis(n: int, rate: int, device: torch.device, dtype: torch.dtype) -> _Basis:
+    """Make a basis, or give the one that the part before had."""
+    with torch.inference_mode(False):
+        return _Basis(n, rate, device, dtype)
 
 
 def _weighed(block: Tensor, bases: list[_Basis], least: float, last: bool) -> Tensor:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+from aliascope.errors import first_line
+
 LONGEST_REASON = 200
 """Characters of a reason; torch's dispatcher can fill pages."""
 
@@ -77,6 +79,6 @@ def short(error: BaseException) -> str:
     >>> short(ValueError("No.\nReally, no."))
     'ValueError: No'
     """
-    lines = str(error).strip().splitlines()
-    text = f"{type(error).__name__}: {lines[0].rstrip('. ')}" if lines else type(error).__name__
+    kind, line = type(error).__name__, first_line(error)
+    text = kind if line == kind else f"{kind}: {line}"
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
