@@ -430,3 +430,132 @@ def test_the_handlers_of_measure_are_called() -> None:
     )
     assert silenced.fractions("overall").loc["overall", "no_pass"] == 1
     assert m.fractions("overall").loc["overall", "no_pass"] < 1
+
+
+class At:
+    """Shrinks what it is given at some sites, and keeps whom it met."""
+
+    def __init__(self, *sites: al.Site, whole: bool = True, factor: float = 1.0) -> None:
+        self.sites: Any = set(sites)
+        self.whole, self.factor = whole, factor
+        self.met: list[Any] = []
+
+    def begin(self, batch: Any) -> None:
+        self.met.append("begin")
+
+    def take(self, site: al.Site, dense: Tensor, part: Any) -> Tensor:
+        self.met.append(str(site))
+        return dense * self.factor
+
+    def end(self) -> None:
+        self.met.append("end")
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": "at"}
+
+
+class Sliced(nn.Module):
+    """Several kinds of sites in one module's own forward, of which two slices drop nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        halves = [x[..., i::2, k::2] for i in (0, 1) for k in (0, 1)]
+        x = torch.cat([F.max_pool2d(x, 2), F.avg_pool2d(x, 2), *halves], dim=1)
+        return F.interpolate(x[..., ::2, ::2], scale_factor=0.5)
+
+
+LOSSLESS = [("(root)", number) for number in (1, 2, 3, 4)]
+SLICED = [("stem", 1), *LOSSLESS, *(("(root)", number) for number in (5, 6, 7, 8))]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("in_parts", [False, True])
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_site_that_nobody_wants_runs_as_it_is(
+    layout: torch.memory_format, in_parts: bool, grad: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit, with its number, and named as where all are wanted."""
+    if in_parts:
+        monkeypatch.setitem(parts.PART_BYTES, "cpu", 1)
+    model = Sliced().to(memory_format=layout)
+    x = torch.rand(2, 3, 64, 64).contiguous(memory_format=layout)
+    with torch.set_grad_enabled(grad):
+        plain = model(x)
+        wanted = al.find_sites(model, x)
+        nowhere = At(al.Site("nowhere"))
+        with al.Opening(model, [nowhere]) as opening:
+            for _ in range(2):
+                assert torch.equal(model(x), plain)
+    assert nowhere.met == []
+    assert repr(opening.sites) == repr(wanted)
+    assert [(each.path, each.number) for each in opening.sites if not each.lossless] == [
+        site for site in SLICED if site not in LOSSLESS
+    ]
+
+
+@pytest.mark.parametrize("path, number", SLICED)
+@pytest.mark.parametrize("whole", [False, True])
+def test_only_wanted_sites_are_taken(path: str, number: int, whole: bool) -> None:
+    model, site = Sliced(), al.Site(path, number)
+    x = torch.rand(2, 3, 64, 64)
+    at, rest, once = At(site, whole=whole), At(whole=whole), At(site, whole=whole, factor=3.0)
+    with torch.no_grad():
+        plain = model(x)
+        with al.Opening(model, [at, rest]) as opening:
+            torch.testing.assert_close(model(x), plain)
+        everywhere = On(lambda where, dense: 3.0 * dense if where == site else None)
+        with al.Opening(model, [everywhere]):
+            tripled = model(x)
+        with al.Opening(model, [once]):
+            torch.testing.assert_close(model(x), tripled)
+    assert not torch.equal(tripled, plain)
+    assert at.met == ["begin", str(site), "end"] and rest.met == ["begin", "end"]
+    assert len(opening.sites) == len(al.find_sites(model, x))
+
+
+def test_which_sites_are_wanted_may_change_between_passes() -> None:
+    model, at = Sliced(), At(al.Site("stem"))
+    with al.Opening(model, [at]):
+        model(torch.rand(1, 3, 32, 32))
+        at.sites = [al.Site("(root)", 6)]
+        model(torch.rand(1, 3, 32, 32))
+        at.sites = None
+        model(torch.rand(1, 3, 32, 32))
+    met = [*["begin", "stem", "end"], *["begin", "(root)#6", "end"]]
+    assert at.met[:6] == met and len(at.met) == 6 + 2 + len(SLICED) - 4
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_unwanted_sites_of_a_checkpointed_module(reentrant: bool) -> None:
+    """Autograd runs them again as they ran: it compares what is saved."""
+    x = torch.rand(2, 3, 16, 16)
+    found = []
+    for how in (None, reentrant):
+        model, y = Branches(how), x.clone().requires_grad_()
+        with al.Opening(model, [At(al.Site("part.a"), factor=2.0)]):
+            model(y).square().sum().backward()
+        found.append(y.grad)
+    torch.testing.assert_close(found[1], found[0])
+
+
+def test_a_run_has_what_each_handler_took() -> None:
+    model, space = Twice(), examples()
+    stem = space["MeanSquare"]()
+    stem.sites = {al.Site("stem", 2)}
+    with al.Scope(model, measures=["energy"], handlers=[stem]) as scope:
+        model(torch.rand(2, 3, 32, 32))
+    m = scope.measurement()
+    assert list(m.sites["name"]) == ["stem#1", "stem#2", "pool"]
+    assert list(m.values["mean_square"].notna()) == 2 * [False, True, False]
+
+
+@pytest.mark.parametrize("sites", ["stem", 3, al.sites.SiteList()])
+def test_sites_that_can_hold_none_are_refused(sites: Any) -> None:
+    at = At()
+    at.sites = sites
+    with pytest.raises(al.AliascopeError, match=r"sites that a handler \(At\) wants are a"):
+        al.Opening(nn.AvgPool2d(2), [at])

@@ -29,7 +29,7 @@ class Change:
     key : tuple
         Path, kind of operation and rate, which a second run is sure to have too.
     before, after : Tensor
-        The dense signal, and what the handlers gave, detached.
+        The dense signal, and what the handlers gave, detached; one tensor where none wanted it.
     way_back : (Tensor, Tensor) or None
         A leaf and what the handlers made of it, with autograd's graph in between.
     """
@@ -74,6 +74,8 @@ class Changes:
         change = (same or here)[0]
         (self._kept if change in self._kept else self._used).remove(change)
         self._used.append(change)
+        if change.after is change.before:
+            return dense
         changed: Tensor = _Again.apply(dense, change)
         return changed
 

@@ -6,7 +6,7 @@ import math
 import weakref
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -104,6 +104,14 @@ class Found:
         if entry.supported:
             entry.refuse(what.reason)
 
+    def upcoming(self, path: str, op: str, rate: tuple[int, ...]) -> Site:
+        """Say which site comes next, if it is one of this kind; it does not count as come."""
+        entry = self._entries.get((path, self._ordinals[path] + 1, op, rate))
+        if entry is not None:
+            return entry.site
+        number = 1 + sum(entry.site.path == path for entry in self._entries.values())
+        return Site(path, number, op, rate)
+
     def known(self, key: Key) -> Entry | None:
         """Look up what was found in a first run; the number may be another in the second."""
         for (path, _, op, rate), entry in self._entries.items():
@@ -132,11 +140,11 @@ class Found:
     def _entry(
         self, path: str, op: str, rate: tuple[int, ...], dense_shape: tuple[int, ...] = ()
     ) -> Entry:
+        site = self.upcoming(path, op, rate)
         self._ordinals[path] += 1
         key = (path, self._ordinals[path], op, rate)
         if key not in self._entries:
-            number = 1 + sum(entry.site.path == path for entry in self._entries.values())
-            self._entries[key] = Entry(Site(path, number, op, rate, dense_shape))
+            self._entries[key] = Entry(replace(site, dense_shape=dense_shape))
         return self._entries[key]
 
 

@@ -6,15 +6,16 @@ replace the decimation; all have the one life of :class:`Handler`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from aliascope.errors import AliascopeError
 from aliascope.seam.parts import Part
-from aliascope.sites import Site
+from aliascope.sites import Site, SiteList
 
 Columns = Mapping[str, Mapping[Site, Any]]
 """Values by column and site: arrays or tensors of shape (samples,), which become columns of a
@@ -90,6 +91,11 @@ class Handler(Protocol):
     whole : bool
         Whether it needs dense signals whole. A large one otherwise comes part by part: some
         samples, or some channels of one, at a time, but always all of space.
+    sites : container of Site, or None
+        Those it wants; None, or no such attribute, are all. It is asked at each site of each pass,
+        so it may change between passes. A site that no handler wants runs as it is: it costs what
+        it costs plainly, keeps its number and is listed, but is not compared with its split. A pass
+        without any that is wanted has neither ``begin`` nor ``end``.
     """
 
     @property
@@ -127,3 +133,43 @@ class Handler(Protocol):
 
         A ``name`` names the condition of the passes it changes; its class's does otherwise.
         """
+
+
+def wanted_by(handler: Handler, site: Site) -> bool:
+    """Say whether a handler wants a site.
+
+    Examples
+    --------
+    >>> class Everywhere: ...
+    >>> class AtTheStem:
+    ...     sites = {Site("stem")}
+    >>> [wanted_by(each, Site("pool")) for each in (Everywhere(), AtTheStem())]
+    [True, False]
+    """
+    sites: Container[Site] | None = getattr(handler, "sites", None)
+    return sites is None or site in sites
+
+
+def check_handler(handler: Any) -> None:
+    """Refuse what is no handler before anything runs.
+
+    Raises
+    ------
+    AliascopeError
+        If a part of its life is missing, or ``sites`` can hold no `Site`.
+    """
+    kind = type(handler).__name__
+    for name in ("begin", "take", "end", "describe", "whole"):
+        if not hasattr(handler, name):
+            raise AliascopeError(
+                f"A handler is of type {kind}, which has no {name!r}; give an "
+                "object with whole, begin, take, end and describe (docs/how-to.md has examples)."
+            )
+    sites = getattr(handler, "sites", None)
+    if sites is not None and (
+        isinstance(sites, str | SiteList) or not isinstance(sites, Container)
+    ):
+        raise AliascopeError(
+            f"The sites that a handler ({kind}) wants are a {type(sites).__name__}; give a set of "
+            "Site (of what is listed, its .site), or None for all."
+        )

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from aliascope.errors import AliascopeError, is_out_of_memory
 from aliascope.seam.changes import Change, Changes
 from aliascope.seam.found import Entry, Found, Key
-from aliascope.seam.handlers import Handler
+from aliascope.seam.handlers import Handler, wanted_by
 from aliascope.seam.layouts import Layout, layout_of, order_of
 from aliascope.seam.obstacles import obstacle, short, tensors_in
 from aliascope.seam.parts import Cut, Part, plan_parts, workspace_of
@@ -138,6 +138,8 @@ class Seam(TorchFunctionMode):
 
     def _open(self, call: _Call, split: Split) -> Any:
         try:
+            if self._passes_by(call, split):
+                return call.run()
             cut = self._cut(split)
             raw = split.dense() if cut is None else None
         except Exception as error:
@@ -160,9 +162,34 @@ class Seam(TorchFunctionMode):
         order = self._checked(call, split, entry, raw)
         if not entry.supported:
             return call.run()
-        if self._handlers and self._visit(entry, dense.device, len(dense), split.batched):
-            dense = self._handled(key, entry, split, dense)
+        handlers = self._wanting(entry)
+        if handlers and self._visit(entry, dense.device, len(dense), split.batched):
+            dense = self._handled(key, entry, split, dense, handlers)
+        elif len(handlers) < len(self._handlers) and in_checkpoint():
+            kept = dense.detach()
+            self._changes.remember(Change(key, kept, kept))
         return split.finish(split.decimate(_unbatched(dense, split), order))
+
+    def _passes_by(self, call: _Call, split: Split) -> bool:
+        """Note a site that no handler wants; say whether this is one, which is not to be opened."""
+        if all(getattr(each, "sites", None) is None for each in self._handlers):
+            return False
+        if in_backward() or in_checkpoint():  # autograd would not run it again as it is
+            return False
+        with torch.no_grad():
+            one = _smallest_part(split)
+        rate = _rate_at(one.shape[2:], split.rate)
+        if rate is None or not _has_values(one):
+            return False
+        site = self._found.upcoming(call.path, split.op, rate)
+        if any(wanted_by(each, site) for each in self._handlers):
+            return False
+        rows = one.shape[:2] if split.part is None else (split.samples, split.channels)
+        self._found.at(call.path, split, (*rows, *one.shape[2:]), rate)
+        return True
+
+    def _wanting(self, entry: Entry) -> list[Handler]:
+        return [each for each in self._handlers if wanted_by(each, entry.site)]
 
     def _open_again(self, call: _Call, split: Split, key: Key, dense: Tensor) -> Any:
         """Open a site of a checkpointed module, which autograd runs again."""
@@ -188,7 +215,9 @@ class Seam(TorchFunctionMode):
         entry.orders[layout] = order
         return order
 
-    def _handled(self, key: Key, entry: Entry, split: Split, dense: Tensor) -> Tensor:
+    def _handled(
+        self, key: Key, entry: Entry, split: Split, dense: Tensor, handlers: Sequence[Handler]
+    ) -> Tensor:
         """Give a whole dense signal to the handlers, one after the other."""
         again = in_checkpoint()
         before, leaf = dense, None
@@ -196,10 +225,10 @@ class Seam(TorchFunctionMode):
             if again and not torch.is_grad_enabled():
                 leaf = Changes.leaf_of(dense)
                 with torch.enable_grad():
-                    made = self._take_in_turn(entry, leaf)
+                    made = self._take_in_turn(entry, leaf, handlers)
                 dense = dense if made is leaf else made.detach()
             else:
-                made = dense = self._take_in_turn(entry, dense)
+                made = dense = self._take_in_turn(entry, dense, handlers)
         if dense is before:
             return dense
         if again:
@@ -215,8 +244,8 @@ class Seam(TorchFunctionMode):
         # The model may write into a slice: into one of its own, not into what a handler holds.
         return dense if split.contiguous else dense.clone()
 
-    def _take_in_turn(self, entry: Entry, dense: Tensor) -> Tensor:
-        for handler in self._handlers:
+    def _take_in_turn(self, entry: Entry, dense: Tensor, handlers: Sequence[Handler]) -> Tensor:
+        for handler in handlers:
             dense = self._taken(handler, entry, dense, Part.whole(dense))
         return dense
 
@@ -245,9 +274,9 @@ class Seam(TorchFunctionMode):
         """Plan a dense signal that is larger than it should be at once; None does it whole."""
         if split.part is None or torch.is_grad_enabled() or in_checkpoint():
             return None
-        one = split.part(slice(0, 1), slice(0, split.channel_step))
+        one = _smallest_part(split)
         # A sample or channel that is not there, or a signal that is not real, is no matter of size.
-        if one.numel() == 0 or one.dtype == torch.bool or one.is_complex():
+        if not _has_values(one):
             return None
         return plan_parts(split, one, workspace_of(one.device.type, self._workspace()))
 
@@ -266,12 +295,14 @@ class Seam(TorchFunctionMode):
         if not entry.supported:
             return call.run()
         order = entry.orders[layout]
-        handlers = self._handlers
+        handlers = self._wanting(entry)
         if handlers and not self._visit(entry, call.device(), cut.shape[0], True):
-            handlers = ()
+            handlers = []
         self._touched = False
         if any(handler.whole for handler in handlers):
-            decimated = split.decimate(self._handled_whole(entry, split.dense(), cut), order)
+            decimated = split.decimate(
+                self._handled_whole(entry, split.dense(), cut, handlers), order
+            )
         else:
             decimated = self._decimated_in_parts(entry, split, cut, order, handlers)
         output = split.finish(decimated)
@@ -309,9 +340,11 @@ class Seam(TorchFunctionMode):
         assert decimated is not None
         return decimated
 
-    def _handled_whole(self, entry: Entry, dense: Tensor, cut: Cut) -> Tensor:
+    def _handled_whole(
+        self, entry: Entry, dense: Tensor, cut: Cut, handlers: Sequence[Handler]
+    ) -> Tensor:
         """Give a dense signal whole to the handlers that need it so, and to the others in parts."""
-        for handler in self._handlers:
+        for handler in handlers:
             with _beside_autograd(dense, False):
                 if handler.whole:
                     dense = self._taken(handler, entry, dense, Part.whole(dense))
@@ -365,6 +398,18 @@ def _beside_autograd(dense: Tensor, checkpointed: bool) -> Iterator[None]:
             as_it_is = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
             stack.enter_context(as_it_is)
         yield
+
+
+def _smallest_part(split: Split) -> Tensor:
+    """Compute the least of a dense signal that tells its size, (1, c, *size)."""
+    if split.part is not None:
+        return split.part(slice(0, 1), slice(0, split.channel_step))
+    return split.dense() if split.batched else split.dense().unsqueeze(0)
+
+
+def _has_values(dense: Tensor) -> bool:
+    """Whether it holds real numbers at all."""
+    return dense.numel() > 0 and dense.dtype != torch.bool and not dense.is_complex()
 
 
 def _unbatched(dense: Tensor, split: Split) -> Tensor:

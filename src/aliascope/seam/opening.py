@@ -15,7 +15,7 @@ from torch import nn
 from aliascope.errors import AliascopeError
 from aliascope.seam.counting import count_samples
 from aliascope.seam.found import Entry, Found
-from aliascope.seam.handlers import Batch, Columns, Handler, Keep
+from aliascope.seam.handlers import Batch, Columns, Handler, Keep, check_handler
 from aliascope.seam.interception import Seam
 from aliascope.seam.tracking import ROOT, Call, ModuleTracker, generator_frame, in_backward
 from aliascope.sites import Site, SiteList
@@ -137,7 +137,7 @@ class Opening:
         self.model = original_module(model)
         self.handlers = list(handlers)
         for handler in self.handlers:
-            _check_handler(handler)
+            check_handler(handler)
         self.workspace = workspace
         self._listener = listener
         self._found = Found()
@@ -362,16 +362,6 @@ class Opening:
         self._pass = None
         if self._listener is not None:
             self._listener.fails()
-
-
-def _check_handler(handler: Any) -> None:
-    """Refuse what is no handler before anything runs."""
-    for name in ("begin", "take", "end", "describe", "whole"):
-        if not hasattr(handler, name):
-            raise AliascopeError(
-                f"A handler is of type {type(handler).__name__}, which has no {name!r}; give an "
-                "object with whole, begin, take, end and describe (docs/how-to.md has examples)."
-            )
 
 
 def _scripted_functions(model: nn.Module) -> Iterator[tuple[str, str]]:
