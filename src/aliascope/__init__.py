@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from aliascope.categories import Category
     from aliascope.energy import aliased_energy, low_pass
     from aliascope.errors import AliascopeError
+    from aliascope.evaluation.ablate import ablate
     from aliascope.evaluation.measure import measure
+    from aliascope.runs.ablation import Ablation
     from aliascope.runs.measurement import Measurement, load
     from aliascope.scope import Scope
     from aliascope.seam.handlers import Handler
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from aliascope.spectrum import classify
 
 _HOMES = {
+    "Ablation": "aliascope.runs.ablation",
     "AliascopeError": "aliascope.errors",
     "Category": "aliascope.categories",
     "Handler": "aliascope.seam.handlers",
@@ -32,6 +35,7 @@ _HOMES = {
     "Scope": "aliascope.scope",
     "Site": "aliascope.sites",
     "SiteList": "aliascope.sites",
+    "ablate": "aliascope.evaluation.ablate",
     "aliased_energy": "aliascope.energy",
     "classify": "aliascope.spectrum",
     "find_sites": "aliascope.seam.opening",
@@ -41,6 +45,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Ablation",
     "AliascopeError",
     "Category",
     "Handler",
@@ -50,6 +55,7 @@ __all__ = [
     "Site",
     "SiteList",
     "__version__",
+    "ablate",
     "aliased_energy",
     "classify",
     "find_sites",

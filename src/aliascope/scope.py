@@ -227,6 +227,8 @@ class NamedBatch:
         Under what they are run.
     arrays : dict of str to ndarray
         Arrays of one's own to keep with the part, (samples, ...), such as features.
+    tables : dict of str to DataFrame
+        Tables of one's own to keep with the part.
     """
 
     def __init__(
@@ -244,6 +246,7 @@ class NamedBatch:
         self.unreadable = unreadable
         self.condition = condition
         self.arrays: dict[str, np.ndarray[Any, Any]] = {}
+        self.tables: dict[str, pd.DataFrame] = {}
 
 
 class _Recorder:
@@ -408,6 +411,7 @@ class _Recorder:
                 record.samples.insert(0, "sample", record.numbers)
             record.unreadable = batch.unreadable
             record.arrays.update(batch.arrays)
+            record.tables.update(batch.tables)
         self._seen += len(record.numbers)
         self._parts += 1
         self._held.append(record)

@@ -110,6 +110,16 @@ Figure = Annotated[
 ]
 
 
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print all numbers as JSON, and nothing else.")
+]
+
+
+AsCsv = Annotated[
+    bool, typer.Option("--csv", help="Print the table's numbers as CSV, and nothing else.")
+]
+
+
 AtCondition = Annotated[
     str | None,
     typer.Option(

@@ -29,6 +29,8 @@ from aliascope.commands.show import show_measurement
 from aliascope.errors import AliascopeError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from aliascope.data import Images
     from aliascope.evaluation.options import Options
     from aliascope.evaluation.team import Team
@@ -98,7 +100,7 @@ def evaluate(
         eps=tuple(numbers(eps, "eps")),
         attack_steps=attack_steps,
         attack_step_size=attack_step_size,
-        attack_arguments=_named_values(attack_argument or []),
+        attack_arguments=named_values(attack_argument or []),
         save_adversarial=save_adversarial,
     )
     folder = output or Path("runs", f"{file_name(model)}-{file_name(data)}")
@@ -119,8 +121,8 @@ def evaluate(
             folder,
             options,
             team,
-            device=_own_device(device),
-            workers=_own_cores() if workers is None else workers,
+            device=own_device(device),
+            workers=own_cores() if workers is None else workers,
             resume=resume,
             engine=engine,
             workspace=None if workspace is None else round(workspace * 2**20),
@@ -146,7 +148,7 @@ def _criterion(
     )
 
 
-def _named_values(texts: list[str]) -> dict[str, Any]:
+def named_values(texts: list[str]) -> dict[str, Any]:
     """Read "momentum=0.9" as numbers, booleans or words."""
     values: dict[str, Any] = {}
     for text in texts:
@@ -162,7 +164,7 @@ def _named_values(texts: list[str]) -> dict[str, Any]:
     return values
 
 
-def _own_device(device: str) -> str:
+def own_device(device: str) -> str:
     """Choose this process's device."""
     from aliascope.evaluation.team import local_device
     from aliascope.models.devices import automatic_device
@@ -170,7 +172,7 @@ def _own_device(device: str) -> str:
     return local_device(automatic_device(device))
 
 
-def _own_cores() -> int:
+def own_cores() -> int:
     """Count the cores that this process may decode images on."""
     from aliascope.evaluation.team import local_processes
 
@@ -191,9 +193,9 @@ def _evaluate(
     from aliascope.evaluation.loop import evaluate as evaluate_images
     from aliascope.evaluation.team import QuietError
 
-    images = _images_for(loaded, data, options, device)
+    images = images_for(loaded, data, options, device)
     if team.leads:
-        _say_what(loaded, data, device, team)
+        say_what(loaded, data, device, team)
     so_far = 0
 
     def kept() -> str:
@@ -224,7 +226,7 @@ def _evaluate(
             raise typer.Exit(2) from None
 
 
-def _images_for(loaded: LoadedModel, data: str, options: Options, device: str) -> Images:
+def images_for(loaded: LoadedModel, data: str, options: Options, device: str) -> Images:
     """Open the images, once it is known that the network takes them and has sites."""
     from aliascope.evaluation.probe import no_sites, probe
     from aliascope.tasks.images import first_size, open_data
@@ -236,9 +238,12 @@ def _images_for(loaded: LoadedModel, data: str, options: Options, device: str) -
     return open_data(data, preprocessing, num_classes=found.classes, seed=options.seed)
 
 
-def _say_what(loaded: LoadedModel, data: str, device: str, team: Team) -> None:
+def say_what(
+    loaded: LoadedModel, data: str, device: str, team: Team, *, console: Console | None = None
+) -> None:
+    """Say what is run on what; on standard output by default."""
     share = "" if team.alone else f", {team.index + 1} of {team.size} processes"
-    console_for_tables().print(
+    (console or console_for_tables()).print(
         f"{loaded.name} (weights {loaded.weights}) on {data}, {device}{share}\n"
         f"images: {loaded.preprocessing.describe()}",
         style="dim",

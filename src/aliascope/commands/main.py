@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from aliascope.commands.ablate import ablate
 from aliascope.commands.console import refuse, say_warning
 from aliascope.commands.evaluate import evaluate
 from aliascope.commands.imagenet import imagenet_app
@@ -34,7 +35,7 @@ app = typer.Typer(
 app.add_typer(plot_app, name="plot")
 app.add_typer(imagenet_app, name="imagenet")
 app.add_typer(oscillations_app, name="oscillations")
-for command in (evaluate, sites, show, report, selftest):
+for command in (sites, evaluate, show, ablate, report, selftest):
     app.command()(command)
 
 

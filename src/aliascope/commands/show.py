@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from aliascope.commands.choices import Accounting, AtCondition, Run
+from aliascope.commands.choices import Accounting, AsCsv, AsJson, AtCondition, Run
 from aliascope.commands.console import console_for_tables, printable
 from aliascope.errors import AliascopeError
 
@@ -20,12 +18,8 @@ def show(
     run: Run,
     accounting: Accounting = "exact",
     condition: AtCondition = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print all numbers as JSON, and nothing else.")
-    ] = False,
-    as_csv: Annotated[
-        bool, typer.Option("--csv", help="Print the numbers of the sites as CSV, and nothing else.")
-    ] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """Show a run's accuracy and its table: aliased energy, the categories and their floor."""
     from aliascope.runs.measurement import load

@@ -86,6 +86,10 @@ class BatchRunner:
             stacklevel=2,
         )
 
+    def tables_of(self, images: Tensor, samples: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        """Make tables to keep with a part, before it is measured; none here."""
+        return {}
+
     def _measure(
         self,
         batch: ImageBatch,
@@ -99,6 +103,13 @@ class BatchRunner:
                 f"{self.store.folder} was removed, or its run.json, while the run was under way; "
                 "evaluate again."
             )
+        tables = {}
+        if len(samples):
+            with (
+                products_in(self.options.precision, self.device),
+                refusing_images(self.loaded.name, images.shape[-2:]),
+            ):
+                tables = self.tables_of(images, samples)
         with (
             products_in(self.options.precision, self.device),
             self.scope,
@@ -108,6 +119,7 @@ class BatchRunner:
         ):
             if len(samples) == 0:
                 return
+            part.tables.update(tables)
             with refusing_images(self.loaded.name, images.shape[-2:]):
                 output = self.model(images)
             if not any(site.supported for site in self.scope.sites):

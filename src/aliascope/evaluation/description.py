@@ -30,6 +30,7 @@ def description_of(
     return {
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv,
+        "kind": options.kind,
         "model": {
             "name": loaded.name,
             "weights": loaded.weights,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -40,6 +41,7 @@ def evaluate(
     max_bad: float = 0.01,
     team: Team | None = None,
     compile: bool = False,
+    runner_of: Callable[..., BatchRunner] = BatchRunner,
 ) -> Measurement:
     """Run images through a model and measure, into a run directory.
 
@@ -71,6 +73,8 @@ def evaluate(
     compile : bool
         Compile the network with ``torch.compile`` for the steps of an attack, and wait for that at
         the first. A measured pass cannot be compiled: it is opened call by call.
+    runner_of : callable
+        Makes what runs a batch.
 
     Returns
     -------
@@ -104,7 +108,7 @@ def evaluate(
     torch.manual_seed(options.seed)
     began = time.monotonic()
     try:
-        runner = BatchRunner(loaded, options, store, device, engine, workspace, compile)
+        runner = runner_of(loaded, options, store, device, engine, workspace, compile)
         work = Work(images, chosen, options, team, max_bad)
         work.run(runner, workers, progress)
         team.wait()

@@ -121,6 +121,11 @@ class Options:
         return Attack(self.attack, self.attack_steps, self.attack_step_size, self.attack_arguments)
 
     @property
+    def kind(self) -> str:
+        """What a run with these options is."""
+        return "measurement"
+
+    @property
     def conditions(self) -> tuple[Condition, ...]:
         """Conditions under which each batch is measured, such as ``pgd eps=0.001``."""
         if self.attack is None:

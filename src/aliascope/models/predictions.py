@@ -36,6 +36,25 @@ def class_scores(output: Any) -> Tensor | None:
     return None
 
 
+def pixel_scores(output: Any) -> Tensor | None:
+    """Find the class scores of pixels, (N, classes, H, W), in what a model returns, or None.
+
+    Examples
+    --------
+    >>> pixel_scores({"out": torch.zeros(2, 21, 8, 8)}).shape
+    torch.Size([2, 21, 8, 8])
+    """
+    if isinstance(output, dict):
+        output = output.get("out", output.get("logits"))
+    elif not isinstance(output, Tensor):
+        output = getattr(output, "logits", output)
+    if isinstance(output, list | tuple) and output:
+        output = output[0]
+    if isinstance(output, Tensor) and output.ndim == 4 and output.is_floating_point():
+        return output if output.shape[1] > 1 else None
+    return None
+
+
 def record_predictions(samples: pd.DataFrame, output: Any) -> None:
     """Add the prediction, and with labels whether it is right, to a table of samples.
 

@@ -54,7 +54,7 @@ PREPROCESSING = {
 }
 
 ENTRIES: dict[str, Any] = {
-    **dict.fromkeys(("status", "detail", "device", "created"), WORD),
+    **dict.fromkeys(("kind", "status", "detail", "device", "created"), WORD),
     "parts": ("the number of parts, or theirs", _is_parts),
     "conditions": ("a list of conditions", _is_list_of(_is_condition)),
     "measures": WORDS,
@@ -69,6 +69,7 @@ ENTRIES: dict[str, Any] = {
         **CRITERION,
         **dict.fromkeys(("start", "batch_size", "seed", "attack_steps"), WHOLE),
         **{"measures": WORDS, "floor_samples": WHOLE},
+        **{"interventions": WORDS, "dose": NUMBERS, "recalibrate": WHOLE},
         **{"attack": WORD, "eps": NUMBERS, "attack_step_size": NUMBER},
     },
 }

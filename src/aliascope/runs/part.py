@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +81,7 @@ class PartWriter:
         unreadable: Sequence[Any] = (),
         condition: Condition = CLEAN,
         channels: pd.DataFrame | None = None,
+        more: Mapping[str, pd.DataFrame] | None = None,
     ) -> None:
         """Write the tables and put the part into its place, over one of the same number.
 
@@ -100,6 +101,8 @@ class PartWriter:
         channels : DataFrame, optional
             One row per site and channel: ``site`` (position in ``sites``), ``channel``, and sums of
             energies over the samples, :data:`aliascope.runs.values.CHANNEL_SUMS`.
+        more : mapping of str to DataFrame, optional
+            Other tables to keep with the part, by name.
 
         Raises
         ------
@@ -113,7 +116,7 @@ class PartWriter:
         }
         with writing(self._place):
             self._draft.mkdir(parents=True, exist_ok=True)
-            tables = {"samples": samples, "values": values, "channels": channels}
+            tables = {"samples": samples, "values": values, "channels": channels, **(more or {})}
             for name, table in tables.items():
                 if table is None:
                     continue
@@ -207,6 +210,15 @@ class Part:
             table = self._table(path)
             check_channels(table, len(self.sites))
         return table
+
+    def table(
+        self, name: str, check: Callable[[pd.DataFrame], pd.DataFrame]
+    ) -> pd.DataFrame | None:
+        """Another table that was kept with the part, as ``check`` gives it; None if it was not."""
+        if f"{name}.parquet" not in self._files:
+            return None
+        with self._reading(f"{name}.parquet") as path:
+            return check(self._table(path))
 
     @contextlib.contextmanager
     def _reading(self, name: str) -> Iterator[Path]:

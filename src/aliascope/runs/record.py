@@ -38,6 +38,8 @@ class Record:
         Index, name and reason of images that were left out.
     arrays : dict of str to ndarray
         Arrays of samples, of no site.
+    tables : dict of str to DataFrame
+        Tables to keep with the part, by name.
 
     Examples
     --------
@@ -56,6 +58,7 @@ class Record:
         self.condition: Condition = CLEAN
         self.unreadable: Sequence[Any] = ()
         self.arrays: dict[str, Array] = {}
+        self.tables: dict[str, pd.DataFrame] = {}
         self._sites: list[tuple[Mapping[str, Any], bool]] = []
         self._values: dict[str, dict[int, Array]] = {}
         self._of_channels: dict[str, dict[int, Array]] = {}
@@ -148,7 +151,7 @@ class Record:
                 samples = pd.DataFrame({"sample": self.numbers}, dtype="int64")
             listed = [described for described, listed in self._sites if listed]
             tables = self.table(), listed, self.unreadable, self.condition, self.channels()
-            writer.commit(samples, *tables)
+            writer.commit(samples, *tables, more=self.tables)
         finally:
             writer.discard()
 

@@ -3,9 +3,11 @@
 Layout::
 
     run.json                     what was run, and all that is needed to run it again
+    predictions.parquet          of an ablation without labels: what donors are drawn by
     parts/000000/samples.parquet one row per sample: number, name, label, prediction, ...
     parts/000000/values.parquet  one row per sample and site: bins of each category, ...
     parts/000000/channels.parquet one row per site and channel: energies, summed over samples
+    parts/000000/changed.parquet one row per sample and pass of an ablation
     parts/000000/part.json       condition; sites in the order of the values' numbers; images left
                                  out; size and SHA-256 of every other file, and its own
     parts/000000/channel/0.zarr  counts of site 0 per channel, (samples, channels, 4)
@@ -246,14 +248,20 @@ class Store:
         return any(not entry.name.startswith(".run.json.") for entry in self.folder.iterdir())
 
     def remove_run(self) -> None:
-        """Remove run.json and the parts; the folder itself may be another's, or a link."""
+        """Remove what a run writes; the folder itself may be another's, or a link."""
         self.remove_drafts()
         shutil.rmtree(self._parts, ignore_errors=True)
+        self.predictions.unlink(missing_ok=True)
         (self.folder / "run.json").unlink(missing_ok=True)
+
+    @property
+    def predictions(self) -> Path:
+        """Where an ablation keeps what the model takes images without labels for."""
+        return self.folder / "predictions.parquet"
 
     def remove_drafts(self) -> None:
         """Remove what killed processes left half-written."""
-        for draft in [*self._parts.glob("*.tmp"), *self.folder.glob(".run.json.*tmp")]:
+        for draft in [*self._parts.glob("*.tmp"), *self.folder.glob(".*.tmp")]:
             if draft.is_dir():
                 shutil.rmtree(draft, ignore_errors=True)
             else:
