@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from aliascope.interventions.bands import Bands, energy_of
 from aliascope.interventions.intervention import Intervention
 from aliascope.seam.parts import Part
 from aliascope.sites import Site
+
+
+ROUNDING = 64
+"""Times eps and the amplitude of what varies: a low part below that is rounding, not to be scaled."""
 
 
 class Restore(Intervention):
@@ -31,5 +36,7 @@ class Restore(Intervention):
         low = energy_of(bands.low, bands.low.ndim - 2)
         left = bands.energy - (1 - self.dose) ** 2 * energy_of(bands.high, bands.high.ndim - 2)
         scale = (left / low).clamp(min=0).sqrt()
-        scale = scale.masked_fill(~(bands.defined & (low > 0)), 1).to(bands.low)
+        rounding = (ROUNDING * torch.finfo(bands.low.dtype).eps) ** 2
+        there = bands.defined & (low > rounding * bands.energy)
+        scale = scale.masked_fill(~there, 1).to(bands.low)
         return (scale - 1) * bands.low - self.dose * bands.high
