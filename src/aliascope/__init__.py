@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from aliascope.energy import aliased_energy, low_pass
     from aliascope.errors import AliascopeError
     from aliascope.evaluation.measure import measure
+    from aliascope.evaluation.shift_consistency import shift_consistency
+    from aliascope.runs.consistency import Consistency
     from aliascope.runs.measurement import Measurement, load
     from aliascope.scope import Scope
     from aliascope.seam.handlers import Handler
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AliascopeError": "aliascope.errors",
     "Category": "aliascope.categories",
+    "Consistency": "aliascope.runs.consistency",
     "Handler": "aliascope.seam.handlers",
     "Measurement": "aliascope.runs.measurement",
     "Opening": "aliascope.seam.opening",
@@ -38,11 +41,13 @@ _HOMES = {
     "load": "aliascope.runs.measurement",
     "low_pass": "aliascope.energy",
     "measure": "aliascope.evaluation.measure",
+    "shift_consistency": "aliascope.evaluation.shift_consistency",
 }
 
 __all__ = [
     "AliascopeError",
     "Category",
+    "Consistency",
     "Handler",
     "Measurement",
     "Opening",
@@ -56,6 +61,7 @@ __all__ = [
     "load",
     "low_pass",
     "measure",
+    "shift_consistency",
     "sites",
 ]
 
