@@ -98,7 +98,7 @@ def evaluate(
         eps=tuple(numbers(eps, "eps")),
         attack_steps=attack_steps,
         attack_step_size=attack_step_size,
-        attack_arguments=_named_values(attack_argument or []),
+        attack_arguments=named_values(attack_argument or []),
         save_adversarial=save_adversarial,
     )
     folder = output or Path("runs", f"{file_name(model)}-{file_name(data)}")
@@ -119,8 +119,8 @@ def evaluate(
             folder,
             options,
             team,
-            device=_own_device(device),
-            workers=_own_cores() if workers is None else workers,
+            device=own_device(device),
+            workers=own_cores() if workers is None else workers,
             resume=resume,
             engine=engine,
             workspace=None if workspace is None else round(workspace * 2**20),
@@ -146,7 +146,7 @@ def _criterion(
     )
 
 
-def _named_values(texts: list[str]) -> dict[str, Any]:
+def named_values(texts: list[str]) -> dict[str, Any]:
     """Read "momentum=0.9" as numbers, booleans or words."""
     values: dict[str, Any] = {}
     for text in texts:
@@ -162,7 +162,7 @@ def _named_values(texts: list[str]) -> dict[str, Any]:
     return values
 
 
-def _own_device(device: str) -> str:
+def own_device(device: str) -> str:
     """Choose this process's device."""
     from aliascope.evaluation.team import local_device
     from aliascope.models.devices import automatic_device
@@ -170,7 +170,7 @@ def _own_device(device: str) -> str:
     return local_device(automatic_device(device))
 
 
-def _own_cores() -> int:
+def own_cores() -> int:
     """Count the cores that this process may decode images on."""
     from aliascope.evaluation.team import local_processes
 

@@ -38,6 +38,8 @@ class ShiftRunner:
         margin leaves of the images.
     handlers : sequence of Handler
         Opened around every pass; without any the model runs as it is.
+    opened : nn.Module, optional
+        What handlers open, and sites are named in: a part of the model; all of it by default.
 
     Raises
     ------
@@ -52,11 +54,14 @@ class ShiftRunner:
         *,
         size: tuple[int, int] | None = None,
         handlers: Sequence[Handler] = (),
+        opened: nn.Module | None = None,
     ) -> None:
         self.model, self.protocol, self.size = model, protocol, size
         self.dense: bool | None = None
         self._numbers = _Numbers()
-        self._opening = Opening(model, handlers, listener=self._numbers) if handlers else None
+        self._opening = (
+            Opening(opened or model, handlers, listener=self._numbers) if handlers else None
+        )
 
     def window(self, frames: Tensor) -> tuple[int, int]:
         """Give height and width of what the network sees of frames.
@@ -131,7 +136,8 @@ class ShiftRunner:
             return self.model(**{**(others or {}), keyword: images})
 
         known = None if labels is None else labels.cpu().numpy()
-        found: list[pd.DataFrame] = []
+        found: list[dict[str, Any]] = []
+        kinds: list[str] = []
         with self._opening or contextlib.nullcontext():
             for first, second, kind, one, other in self._compared(
                 run, frames, views, window, numbers
@@ -139,22 +145,25 @@ class ShiftRunner:
                 shift = views.between(first, second)
                 circular = self.protocol.mode == "circular"
                 agreement = compare_views(one, other, shift, circular=circular)
-                table = pd.DataFrame(
+                found.append(
                     {
-                        "sample": list(numbers),
                         "dy": shift[:, 0],
                         "dx": shift[:, 1],
                         "agree": agreement.agree,
                         "change": agreement.change,
+                        **_classes(one, other, known),
                     }
                 )
-                table["kind"] = kind
-                found.append(_with_classes(table, one, other, known))
-        joined = pd.concat(found, ignore_index=True)
-        joined["name"] = np.tile(
-            np.array(keys if names is not None else [""] * len(keys)), len(found)
+                kinds.append(kind)
+        joined = {key: np.concatenate([each[key] for each in found]) for key in found[0]}
+        return pd.DataFrame(
+            {
+                "sample": np.tile(np.array(list(numbers)), len(found)),
+                "name": np.tile(np.array(list(names or [""] * len(keys))), len(found)),
+                "kind": np.repeat(np.array(kinds), len(keys)),
+                **joined,
+            }
         )
-        return joined
 
     def _compared(
         self,
@@ -196,19 +205,19 @@ class ShiftRunner:
         self.dense = outcome.dense
 
 
-def _with_classes(
-    table: pd.DataFrame, first: Outcome, second: Outcome, labels: Any
-) -> pd.DataFrame:
-    """Add what is predicted, and with labels whether the second view is right."""
-    table["label"], table["prediction"], table["correct"] = -1, -1, np.nan
+def _classes(first: Outcome, second: Outcome, labels: Any) -> dict[str, Any]:
+    """Say what is predicted, and with labels whether the second view is right."""
+    count = len(first.scores)
+    unknown = np.full(count, -1)
     if first.dense:
-        return table
-    table["prediction"] = first.classes.cpu().numpy()
+        return {"label": unknown, "prediction": unknown, "correct": np.full(count, np.nan)}
+    found = {"label": unknown, "prediction": first.classes.cpu().numpy()}
+    found["correct"] = np.full(count, np.nan)
     if labels is not None:
-        table["label"] = np.where(labels < 0, -1, labels)
         right = (second.classes.cpu().numpy() == labels).astype(np.float64)
-        table["correct"] = np.where(labels < 0, np.nan, right)
-    return table
+        found["label"] = np.where(labels < 0, -1, labels)
+        found["correct"] = np.where(labels < 0, np.nan, right)
+    return found
 
 
 class _Numbers:

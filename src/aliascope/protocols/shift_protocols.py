@@ -206,7 +206,7 @@ def our_shift(
         margin=2 * max_shift if mode == "crop" else 0,
         grown=False,
         drawn="for each image" if not every else "not drawn",
-        shifts=f"{number} of up to {max_shift} pixels{_in_words(several)}",
+        shifts=f"{number} shifts of up to {max_shift} pixels{_in_words(several)}",
         views=views,
     )
 
