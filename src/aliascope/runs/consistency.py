@@ -68,7 +68,9 @@ class Consistency:
             "correct": np.nan,
         }
         rows = rows.assign(**{key: v for key, v in missing.items() if key not in rows})
-        self.rows = rows[list(COLUMNS)].astype(COLUMNS).reset_index(drop=True)
+        kinds = pd.Categorical(rows["kind"], categories=list(dict.fromkeys(rows["kind"])))
+        rows = rows[list(COLUMNS)].assign(kind=kinds).astype(COLUMNS)
+        self.rows = rows.reset_index(drop=True)
         self.description = dict(description or {})
         self.unreadable = list(unreadable or [])
 
