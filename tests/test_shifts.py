@@ -441,7 +441,7 @@ def test_on_a_folder_it_is_what_a_few_lines_make_of_it(here, protocol):
     for batch, first in enumerate(range(0, 12, 5)):
         views = chosen.views(names[first : first + 5], batch)
         for n, image in enumerate(frames[first : first + 5]):
-            said = []
+            all_seen = []
             for view, u in enumerate(views.fractions):
                 dy, dx = views.moves[n, view]
                 if chosen.mode == "crop":
@@ -453,8 +453,9 @@ def test_on_a_folder_it_is_what_a_few_lines_make_of_it(here, protocol):
                     seen = torch.from_numpy(
                         np.stack([zero_stuffed(c.double().numpy(), (dy, dx), u) for c in image])
                     ).float()
-                with torch.no_grad():
-                    said.append(loaded.model(seen[None]).softmax(1)[0])
+                all_seen.append(seen)
+            with torch.no_grad():
+                said = loaded.model(torch.stack(all_seen)).softmax(1)
             for a, b, kind in views.pairs:
                 same.append((int(said[a].argmax() == said[b].argmax()), kind))
             assert rows.loc[first + n, "change"].to_numpy() == pytest.approx(
