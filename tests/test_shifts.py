@@ -29,8 +29,6 @@ from aliascope.runs.image_intervals import over_images
 from aliascope.tasks.images import open_data
 from aliascope.tasks.models import load_model
 
-PUBLISHED = [name for name in PROTOCOLS if name != "shift"]
-
 
 def moves(*pairs):
     return np.array(pairs, dtype=np.int64)
@@ -411,7 +409,7 @@ def test_larger_pictures_are_prepared_where_windows_move_in_them():
     }
 
 
-def pictures(protocol, margin):
+def pictures(margin):
     """Prepare the made folder by hand: shorter side, then a centred square."""
     images = []
     for path in sorted(Path("photos").rglob("*.png")):
@@ -427,18 +425,19 @@ def pictures(protocol, margin):
 
 @pytest.mark.parametrize("protocol", list(PROTOCOLS))
 def test_on_a_folder_it_is_what_a_few_lines_make_of_it(here, protocol):
+    number = 2 if protocol == "afc2023-adversarial" else 12
     loaded = load_model("factories:pooled", resize=26, crop=24)
     found = shift_images(
         loaded,
         lambda prepare: open_data("photos", prepare, num_classes=4),
         "result",
-        ShiftOptions(protocol=protocol, batch_size=5, seed=4),
+        ShiftOptions(protocol=protocol, batch_size=5, seed=4, max_samples=number),
     )
     chosen = make_protocol(protocol, seed=4)
-    frames = pictures(protocol, chosen.margin)
-    names = [f"{label}/{i}.png" for label in range(4) for i in range(3)]
+    frames = pictures(chosen.margin)[:number]
+    names = [f"{label}/{i}.png" for label in range(4) for i in range(3)][:number]
     same, rows = [], found.rows.set_index(["sample", "kind"])
-    for batch, first in enumerate(range(0, 12, 5)):
+    for batch, first in enumerate(range(0, number, 5)):
         views = chosen.views(names[first : first + 5], batch)
         for n, image in enumerate(frames[first : first + 5]):
             all_seen = []
@@ -659,8 +658,8 @@ class ColumnClasses(nn.Module):
 
 @pytest.mark.parametrize("mode", ["crop", "circular"])
 def test_dense_outputs_are_compared_pixel_by_pixel_where_they_overlap(mode):
-    images = torch.rand(3, 1, 20, 22)
-    options = {"mode": mode, "max_shift": 3, "shifts": "all"}
+    images = torch.rand(2, 1, 16, 18)
+    options = {"mode": mode, "max_shift": 2, "shifts": "all"}
     moving = al.shift_consistency(PixelClasses(), images, **options)
     assert (moving.rows["agree"] == 1).all() and (moving.rows["change"] == 0).all()
     assert moving.dense and "shares of pixels" in repr(moving)
@@ -694,7 +693,7 @@ def test_maps_of_another_size_are_brought_to_that_of_the_images():
             return torch.cat([0.5 - 0 * y, y], dim=1)
 
     found = al.shift_consistency(
-        Coarse(), torch.rand(2, 1, 32, 32), mode="circular", max_shift=4, shifts="all"
+        Coarse(), torch.rand(1, 1, 32, 32), mode="circular", max_shift=4, shifts="all"
     ).map()
     agree = found.set_index(["dy", "dx"])["consistency"]
     assert agree.loc[(4, 4)] > agree.loc[(2, 2)]
@@ -898,7 +897,7 @@ def test_batches_and_shares_change_no_number(here, capsys):
 
 def test_a_run_that_was_killed_goes_on_where_it_was(here):
     deadly = ["--model", "factories:deadly", *NET[2:], "-b", "4", "--workers", "0"]
-    killed = in_a_process(*deadly, "-o", "result", PASSES="20")  # nine a batch, and one before
+    killed = in_a_process(*deadly, "-o", "result", PASSES="25")  # nine a batch, three before
     assert killed.returncode < 0
     parts = sorted(Path("result/shifts").glob("*.parquet"))
     assert len(parts) == 2 and Consistency.load("result").description["status"] != "complete"
@@ -919,8 +918,8 @@ def test_a_damaged_part_is_measured_again(here, capsys):
     table = Consistency.load("result").table()
     part = Path("result/shifts/000001.parquet")
     part.write_bytes(part.read_bytes()[:-40])
-    with pytest.warns(UserWarning, match="is damaged and is measured again"):
-        assert run(*NET, "-o", "result", "-b", 5, "--resume") == 0
+    assert run(*NET, "-o", "result", "-b", 5, "--resume") == 0
+    assert "000001.parquet is damaged and is measured again" in capsys.readouterr().err
     pd.testing.assert_frame_equal(Consistency.load("result").table(), table)
 
 
@@ -938,7 +937,13 @@ def test_a_damaged_part_is_measured_again(here, capsys):
         (["-o", "new", "--fraction", "half"], "fraction is 'half'"),
         (["-o", "new", "-b", "0"], "batch_size is 0"),
         (["-o", "new", "--start", "12"], "start is 12"),
-        (["-o", "new", "--resize", "0", "--crop", "0", "--max-shift", "20"], "Images of 30"),
+        (
+            [
+                *("-o", "new", "-m", "factories:pooled", "--resize", "0", "--crop", "0"),
+                *("--max-shift", "20"),
+            ],
+            "Images of 30 × 34 pixels leave no window",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused(here, capsys, arguments, words):
@@ -977,6 +982,31 @@ def test_an_attack_changes_what_the_network_sees_and_leaves_the_margin(here, mon
     change[..., 8:32, 8:32] = 0
     assert change.max() == 0
     assert Consistency.load("attacked").description["under"] == ["pgd eps=0.02"]
+
+
+def test_the_figure_shows_the_map_and_the_curve(tmp_path, monkeypatch, capsys):
+    from aliascope import figures
+
+    found = al.shift_consistency(
+        EveryOther(), stripes(3), mode="circular", max_shift=2, shifts="all"
+    )
+    drawn = figures.shift(found)
+    picture = drawn.axes[0].images[0].get_array()
+    assert picture.shape == (5, 5) and picture.mask.sum() == 1 and picture.mask[2, 2]
+    expected = np.tile([100.0, 0, 100, 0, 100], (5, 1))
+    assert (np.where(picture.mask, expected, picture.data) == expected).all()
+    line = next(each for each in drawn.axes[2].lines if each.get_gid() == "consistency")
+    assert line.get_ydata().tolist() == pytest.approx([25, 75])
+    found.save(tmp_path / "result")
+    monkeypatch.chdir(tmp_path)
+    for arguments, code in [(["result"], 0), (["result", "--kind", "half"], 2), (["gone"], 2)]:
+        with pytest.raises(SystemExit) as stop:
+            main(["plot", "shift", *arguments])
+        assert stop.value.code == code
+    table = pd.read_csv("result/shift.csv")
+    assert len(table) == 24 and Path("result/shift.png").stat().st_size > 1000
+    err = capsys.readouterr().err
+    assert "kind is 'half'" in err and "gone holds no shift consistency" in err
 
 
 def test_reading_a_result_needs_no_torch(tmp_path):

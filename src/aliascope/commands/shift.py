@@ -222,11 +222,14 @@ def _shift(
     from aliascope.evaluation.team import QuietError
     from aliascope.tasks.images import first_size, open_data
 
-    recipe = with_margin(loaded.preprocessing, options.make_protocol())
+    protocol = options.make_protocol()
+    recipe = with_margin(loaded.preprocessing, protocol)
     size = None if loaded.preprocessing.crop else first_size(data, recipe)
+    if size and protocol.mode == "crop" and min(size) > protocol.margin:
+        size = (size[0] - protocol.margin, size[1] - protocol.margin)
     classes = probe(loaded, device, size).classes
     if team.leads and not quiet:
-        _say_what(loaded, data, options, recipe.describe(), device)
+        _say_what(loaded, data, protocol.mode, recipe.describe(), device)
     so_far = 0
 
     def kept() -> str:
@@ -257,12 +260,9 @@ def _shift(
             raise typer.Exit(2) from None
 
 
-def _say_what(
-    loaded: LoadedModel, data: str, options: ShiftOptions, prepared: str, device: str
-) -> None:
-    protocol = options.make_protocol()
+def _say_what(loaded: LoadedModel, data: str, mode: str, prepared: str, device: str) -> None:
     crop = loaded.preprocessing.crop
-    sees = f"; the network sees {crop} × {crop} of it" if crop and protocol.mode == "crop" else ""
+    sees = f"; the network sees {crop} × {crop} of it" if crop and mode == "crop" else ""
     console_for_tables().print(
         f"{loaded.name} (weights {loaded.weights}) on {data}, {device}\nimages: {prepared}{sees}",
         style="dim",
