@@ -249,7 +249,7 @@ def test_an_image_that_cannot_be_read_is_no_donor():
 
 
 def test_without_labels_agreement_says_it_and_predictions_stand_for_classes():
-    x, y = photos()
+    x, _ = photos()
     model = Branching()
     found = al.ablate(model, [x])
     assert "accuracy" not in found.clean()

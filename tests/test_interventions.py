@@ -219,7 +219,7 @@ def test_high_parts_end_the_pass_when_all_are_seen():
 
 @pytest.mark.parametrize("dose", [-0.1, 1.5, float("nan")])
 def test_a_dose_that_is_none_is_refused(dose):
-    with pytest.raises(al.AliascopeError, match="^dose is "):
+    with pytest.raises(al.AliascopeError, match=r"^dose is "):
         Remove(dose=dose)
 
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from aliascope.errors import AliascopeError
     from aliascope.evaluation.ablate import ablate
     from aliascope.evaluation.measure import measure
+    from aliascope.evaluation.shift_consistency import shift_consistency
     from aliascope.runs.ablation import Ablation
+    from aliascope.runs.consistency import Consistency
     from aliascope.runs.measurement import Measurement, load
     from aliascope.scope import Scope
     from aliascope.seam.handlers import Handler
@@ -29,6 +31,7 @@ _HOMES = {
     "Ablation": "aliascope.runs.ablation",
     "AliascopeError": "aliascope.errors",
     "Category": "aliascope.categories",
+    "Consistency": "aliascope.runs.consistency",
     "Handler": "aliascope.seam.handlers",
     "Measurement": "aliascope.runs.measurement",
     "Opening": "aliascope.seam.opening",
@@ -42,12 +45,14 @@ _HOMES = {
     "load": "aliascope.runs.measurement",
     "low_pass": "aliascope.energy",
     "measure": "aliascope.evaluation.measure",
+    "shift_consistency": "aliascope.evaluation.shift_consistency",
 }
 
 __all__ = [
     "Ablation",
     "AliascopeError",
     "Category",
+    "Consistency",
     "Handler",
     "Measurement",
     "Opening",
@@ -62,6 +67,7 @@ __all__ = [
     "load",
     "low_pass",
     "measure",
+    "shift_consistency",
     "sites",
 ]
 

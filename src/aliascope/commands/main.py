@@ -18,6 +18,7 @@ from aliascope.commands.plot import plot_app
 from aliascope.commands.progress import INTERRUPTED
 from aliascope.commands.report import report
 from aliascope.commands.selftest import selftest
+from aliascope.commands.shift import shift
 from aliascope.commands.show import show
 from aliascope.commands.sites import sites
 from aliascope.errors import AliascopeError
@@ -35,7 +36,7 @@ app = typer.Typer(
 app.add_typer(plot_app, name="plot")
 app.add_typer(imagenet_app, name="imagenet")
 app.add_typer(oscillations_app, name="oscillations")
-for command in (sites, evaluate, show, ablate, report, selftest):
+for command in (sites, evaluate, show, ablate, shift, report, selftest):
     app.command()(command)
 
 

@@ -230,6 +230,43 @@ def spectrum(run: Run, site: Site, output: Figure = None, condition: AtCondition
     _save(figure, output or _place(run, f"spectrum-{_file_name(name)}", condition=condition))
 
 
+@plot_app.command()
+def shift(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="Folder that `aliascope shift` wrote.", show_default=False
+        ),
+    ],
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="integer|half|third|quarter", help="Kind of shift.", show_default="the first"
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="PNG, SVG or PDF, by its ending.",
+            show_default="FOLDER/shift.png",
+        ),
+    ] = None,
+) -> None:
+    """Draw consistency by shift and over distance; the map is written beside as CSV."""
+    from aliascope import figures
+    from aliascope.runs.consistency import Consistency
+
+    found = Consistency.load(folder)
+    figure = figures.shift(found, kind=kind)
+    default = "shift" if kind is None else f"shift-{_file_name(kind)}"
+    written = figures.save(figure, output or folder / f"{default}.png")
+    shifts = found.map(kind).set_index(["dy", "dx"])
+    print(written, figures.save_table(shifts, written.with_suffix(".csv")), sep="\n")
+
+
 def _load(run: Path, condition: str | None = None) -> Measurement:
     from aliascope.runs.measurement import load
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from aliascope.errors import AliascopeError
-from aliascope.evaluation.measure import _checked, _inputs_and_labels, _shown
 from aliascope.evaluation.probe import no_sites
 from aliascope.files import plain
 from aliascope.models.predictions import class_scores, record_predictions
@@ -132,7 +131,7 @@ def ablate(
         }
         scope = Scope(model, measures=measures, store=store, workspace=workspace)
         store.write_run(plain({"detail": "site", "options": options, "kind": "ablation"}))
-        for k in _shown(measured) if progress else measured:
+        for k in shown(measured, "ablating") if progress else measured:
             images, labels = kept.images(k).to(device), kept.labels[k]
             numbers = kept.numbers(k)
             table = pd.DataFrame({"sample": numbers})
@@ -273,12 +272,12 @@ class _Kept:
         self._held: list[Tensor | Path] = []
         stays = isinstance(batches, list | tuple)
         for batch in batches:
-            inputs, labels = _inputs_and_labels(batch)
+            inputs, labels = inputs_and_labels(batch)
             images = self._images_in(inputs)
             if len(images) == 0:
                 continue
             self.counts.append(len(images))
-            known = None if labels is None else _checked(labels, len(images)).cpu()
+            known = None if labels is None else checked_labels(labels, len(images)).cpu()
             self.labels.append(known)
             self._held.append(images if stays else _written(images, folder / f"{len(self.counts)}"))
         if not self.counts:

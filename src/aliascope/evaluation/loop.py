@@ -11,7 +11,7 @@ import torch
 from aliascope.data import Images as ImageSource
 from aliascope.errors import AliascopeError
 from aliascope.evaluation.batches import BatchRunner
-from aliascope.evaluation.description import description_of
+from aliascope.evaluation.description import chosen_images, description_of
 from aliascope.evaluation.measure import measure
 from aliascope.evaluation.options import Options
 from aliascope.evaluation.probe import probe
@@ -96,7 +96,7 @@ def evaluate(
         raise AliascopeError(f"max_bad is {max_bad}, but it is a fraction, from 0 to 1.")
     if workers < 0:
         raise AliascopeError(f"workers is {workers}, but it must be 0 or more.")
-    chosen = _chosen(images, options)
+    chosen = chosen_images(images, options.start, options.max_samples)
     store = Store(folder)
     content = description_of(loaded, images, chosen, options, device)
     created = team.first(
@@ -129,15 +129,3 @@ def evaluate(
     team.wait()
     measurement.run = store.read_run()
     return measurement
-
-
-def _chosen(images: ImageSource, options: Options) -> range:
-    if options.start >= len(images):
-        raise AliascopeError(
-            f"start is {options.start}, but {images.name} holds {len(images)} images, "
-            "counted from 0."
-        )
-    stop = len(images)
-    if options.max_samples is not None:
-        stop = min(stop, options.start + options.max_samples)
-    return range(options.start, stop)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from aliascope.errors import AliascopeError
+from aliascope.evaluation.inputs import checked_labels, count_of, inputs_and_labels, shown
 from aliascope.evaluation.probe import no_sites
 from aliascope.measures import DEFAULT, FLOOR_SAMPLES
 from aliascope.models.predictions import record_predictions
@@ -91,14 +92,14 @@ def measure(
         )
     seen = 0
     with scope, evaluating(scope.model):
-        for batch in _shown(batches) if progress else batches:
-            inputs, labels = _inputs_and_labels(batch)
-            count = _length(inputs)
+        for batch in shown(batches) if progress else batches:
+            inputs, labels = inputs_and_labels(batch)
+            count = count_of(inputs)
             if count == 0:
                 continue
             samples = pd.DataFrame({"sample": range(seen, seen + count)})
             if labels is not None:
-                samples["label"] = _checked(labels, count).cpu().numpy()
+                samples["label"] = checked_labels(labels, count).cpu().numpy()
             with scope.batch(samples) as part:
                 record_predictions(part.samples, _run(scope.model, inputs, device))
             seen += count
@@ -109,62 +110,8 @@ def measure(
     return scope.measurement()
 
 
-def _shown(batches: Iterable[Any]) -> Iterable[Any]:
-    """Show a bar while batches are gone through."""
-    from rich.console import Console
-    from rich.progress import track
-
-    total = len(batches) if isinstance(batches, Sized) else None
-    return track(batches, "measuring", total=total, console=Console(stderr=True), transient=True)
-
-
 def _run(model: nn.Module, inputs: Tensor | dict[str, Any], device: torch.device) -> Any:
     if isinstance(inputs, Tensor):
         return model(inputs.to(device))
     moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
     return model(**moved)
-
-
-def _length(inputs: Tensor | dict[str, Any]) -> int:
-    """Count the samples: of keyword arguments, the one with the most axes holds the images."""
-    if isinstance(inputs, Tensor):
-        return len(inputs)
-    tensors = [value for value in inputs.values() if isinstance(value, Tensor) and value.ndim]
-    if not tensors:
-        raise AliascopeError(
-            f"A batch has no tensor among {', '.join(inputs) or 'its arguments'}; pass the model's "
-            "keyword arguments, such as pixel_values."
-        )
-    return len(max(tensors, key=lambda tensor: tensor.ndim))
-
-
-def _inputs_and_labels(batch: Any) -> tuple[Tensor | dict[str, Any], Any]:
-    if isinstance(batch, Tensor):
-        return batch, None
-    if isinstance(batch, Mapping):
-        inputs = {str(key): value for key, value in batch.items()}
-        named = [inputs.pop(key, None) for key in ("labels", "label")]
-        return inputs, next((labels for labels in named if labels is not None), None)
-    parts = [*batch, None][:2] if isinstance(batch, list | tuple) and batch else []
-    if not parts or not isinstance(parts[0], Tensor):
-        raise AliascopeError(
-            f"A batch is of type {type(batch).__name__}; pass tensors of images, or pairs of "
-            "images and labels."
-        )
-    return parts[0], parts[1]
-
-
-def _checked(given: Any, count: int) -> Tensor:
-    """Refuse labels that are not one whole number for each image."""
-    try:
-        labels = torch.as_tensor(given)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise AliascopeError(
-            f"The labels of a batch are of type {type(given).__name__}; pass whole numbers."
-        ) from error
-    if labels.shape != (count,):
-        raise AliascopeError(
-            f"The labels of a batch have shape {tuple(labels.shape)}; pass one whole number for "
-            f"each of the {count} images."
-        )
-    return labels

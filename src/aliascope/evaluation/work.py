@@ -61,7 +61,7 @@ class Work:
             num_workers=min(workers, len(missing)) if len(missing) > 1 else 0,
             collate_fn=collate,
             pin_memory=runner.device.type == "cuda",
-            worker_init_fn=_begin_worker,
+            worker_init_fn=begin_worker,
         )
         with runner:
             for (k, places), batch in zip(missing.items(), loader, strict=True):
@@ -110,7 +110,7 @@ class Work:
             )
 
 
-def _begin_worker(_: int) -> None:
+def begin_worker(_: int) -> None:
     """Leave Ctrl-C to the main process, which ends its workers; otherwise it waits for them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.excepthook = _unless_cut_off

@@ -19,6 +19,7 @@ from aliascope.figures.colorbar import colorbar
 from aliascope.figures.energy import energy
 from aliascope.figures.pie import pie
 from aliascope.figures.pixels import pixels
+from aliascope.figures.shift import shift
 from aliascope.figures.spectrum import spectrum
 from aliascope.figures.thresholds import thresholds
 from aliascope.files import replacing, writing
@@ -33,6 +34,7 @@ __all__ = [
     "pixels",
     "save",
     "save_table",
+    "shift",
     "sites",
     "spectrum",
     "thresholds",

@@ -10,7 +10,6 @@ from aliascope.interventions.intervention import Intervention
 from aliascope.seam.parts import Part
 from aliascope.sites import Site
 
-
 ROUNDING = 64
 """Times eps and the amplitude of what varies: a low part below that is rounding, not to be scaled."""
 
