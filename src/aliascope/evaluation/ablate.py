@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from aliascope.errors import AliascopeError
+from aliascope.evaluation.inputs import checked_labels, inputs_and_labels, shown
 from aliascope.evaluation.probe import no_sites
 from aliascope.files import plain
 from aliascope.models.predictions import class_scores, record_predictions

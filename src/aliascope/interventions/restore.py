@@ -11,7 +11,7 @@ from aliascope.seam.parts import Part
 from aliascope.sites import Site
 
 ROUNDING = 64
-"""Times eps and the amplitude of what varies: a low part below that is rounding, not to be scaled."""
+"""Times eps and the amplitude of what varies: a low part below that is rounding, not scaled."""
 
 
 class Restore(Intervention):
