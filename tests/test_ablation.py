@@ -656,3 +656,46 @@ def test_the_command_refuses_in_one_sentence_and_leaves_nothing(here, more, word
     assert done.returncode == 2 and words in done.stderr
     assert done.stderr.count("aliascope:") == 1 and "Traceback" not in done.stderr
     assert not Path("run").exists()
+
+
+# -- elsewhere than in an ablation ----------------------------------------------------------------
+
+
+def test_an_evaluation_may_be_intervened_in_and_says_so(here):
+    from aliascope.evaluation.loop import evaluate
+
+    loaded = load_model("factories:net", resize=26, crop=24)
+    photos_there = open_data("photos", loaded.preprocessing, num_classes=4)
+    from aliascope.evaluation.options import Options
+
+    options = Options(measures=("energy",), intervene=("remove@2", "gain:0.5@0"))
+    found = evaluate(loaded, photos_there, "run", options)
+    (condition,) = found.conditions
+    assert condition.name == "gain 0 dose=0.5 + remove 2"  # in the order in which they acted
+    energy = found.energy()["aliased_energy"]
+    assert energy["2"] < 1e-5 < energy["0"]
+    with pytest.raises(al.AliascopeError, match="intervene"):
+        evaluate(loaded, photos_there, "run", Options(measures=("energy",)), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("removal", "'removal', but it must be one of remove, restore, gain, low"),
+        ("swap-within", "needs other images"),
+        ("remove:much", "dose is 'much'"),
+        ("remove:3", "dose is 3"),
+        ("remove@", "names no site"),
+        ("remove@conv9", "no site 'conv9'"),
+    ],
+)
+def test_an_intervention_that_is_none_is_refused_in_one_sentence(here, written, words):
+    done = subprocess.run(
+        [*COMMAND[:3], "evaluate", *COMMAND[4:], "--intervene", written],
+        capture_output=True,
+        text=True,
+        env=ONE_THREAD,
+        check=False,
+    )
+    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+    assert not Path("run").exists()

@@ -110,6 +110,18 @@ Figure = Annotated[
 ]
 
 
+Intervene = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--intervene",
+        metavar="NAME[:DOSE][@SITE,...]",
+        help="Change the dense signals, at all sites or those named: remove, restore, gain or low; "
+        "repeatable, recorded.",
+        show_default="none",
+    ),
+]
+
+
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print all numbers as JSON, and nothing else.")
 ]

@@ -11,8 +11,11 @@ import typer
 
 from aliascope.commands import evaluate_choices as choice
 from aliascope.commands.choices import (
+    AsCsv,
+    AsJson,
     Crop,
     Device,
+    Intervene,
     ModelName,
     Resize,
     Seed,
@@ -109,6 +112,7 @@ def shift(
     device: Device = "auto",
     seed: Seed = 0,
     precision: choice.Precision = "float32",
+    intervene: Intervene = None,
     resume: choice.Resume = False,
     max_bad: choice.MaxBad = 0.01,
     shard: choice.Shard = None,
@@ -122,12 +126,8 @@ def shift(
     interpolation: choice.Interpolation = None,
     mean: choice.Mean = None,
     std: choice.Std = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print all numbers as JSON, and nothing else.")
-    ] = False,
-    as_csv: Annotated[
-        bool, typer.Option("--csv", help="Print the table as CSV, and nothing else.")
-    ] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """Shift images and count how often the model says the same of them."""
     from aliascope.evaluation.shift_options import ShiftOptions
@@ -165,7 +165,8 @@ def shift(
             std=None if std is None else tuple(numbers(std, "std")),
             seed=seed,
         )
-        loaded, handlers = _prepared(loaded)
+        place = own_device(device)
+        loaded, handlers = _prepared(loaded, intervene or [], place)
         found = _shift(
             loaded,
             data,
@@ -173,7 +174,7 @@ def shift(
             options,
             team,
             quiet=as_json or as_csv,
-            device=own_device(device),
+            device=place,
             workers=own_cores() if workers is None else workers,
             resume=resume,
             max_bad=max_bad,
@@ -189,12 +190,15 @@ def shift(
         show_consistency(found, folder)
 
 
-def _prepared(loaded: LoadedModel) -> tuple[LoadedModel, Sequence[Handler]]:
-    """Give the model as it is shifted under, and the handlers that it is opened with.
+def _prepared(
+    loaded: LoadedModel, intervene: list[str], device: str
+) -> tuple[LoadedModel, Sequence[Handler]]:
+    """Give the model as it is shifted under, and the handlers that it is opened with."""
+    from aliascope.evaluation.probe import probe
+    from aliascope.protocols.intervening import interventions_of
 
-    This is where filters go into the network and interventions become handlers.
-    """
-    return loaded, ()
+    handlers = interventions_of(intervene, probe(loaded, device).sites) if intervene else []
+    return loaded, handlers
 
 
 def _count(text: str | None) -> int | str | None:

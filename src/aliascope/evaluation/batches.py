@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from aliascope.data import Batch as ImageBatch
 from aliascope.errors import AliascopeError, OutOfMemoryError
 from aliascope.evaluation.options import Options
-from aliascope.evaluation.probe import no_sites, on_device, refusing_images
+from aliascope.evaluation.probe import no_sites, on_device, probe, refusing_images
+from aliascope.interventions import Intervention
 from aliascope.models.execution import compiled, compiling, products_in, settle_layout
 from aliascope.models.predictions import Features, catching_features, record_predictions
 from aliascope.protocols.attacks import vanishing_gradients
+from aliascope.protocols.intervening import interventions_of
 from aliascope.runs.conditions import Condition
 from aliascope.runs.store import Store
 from aliascope.seam.opening import evaluating
@@ -41,7 +43,12 @@ class BatchRunner:
         self.attacked: nn.Module = self.model
         self._compile = compile
         self._layout: torch.memory_format | None = None
-        self.scope = options.scope(loaded.network, store, engine=engine, workspace=workspace)
+        handlers: list[Intervention] = []
+        if options.intervene:
+            handlers = interventions_of(options.intervene, probe(loaded, device).sites)
+        self.scope = options.scope(
+            loaded.network, store, engine=engine, workspace=workspace, handlers=handlers
+        )
         self.attack = options.make_attack()
         self.features: Features | None = None
         self._gradients_checked = False

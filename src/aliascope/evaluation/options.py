@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,9 +13,11 @@ from aliascope.files import plain
 from aliascope.measures import DEFAULT, DETAILS, FLOOR_SAMPLES, Counter, make_measures
 from aliascope.models.execution import check_precision
 from aliascope.protocols.attacks import PUBLISHED_EPS, PUBLISHED_STEPS, Attack
+from aliascope.protocols.intervening import read_intervention
 from aliascope.runs.conditions import CLEAN, Condition
 from aliascope.runs.store import Store
 from aliascope.scope import Scope
+from aliascope.seam.handlers import Handler
 from aliascope.spectrum import Criterion
 from aliascope.tasks.models import check_seed
 
@@ -50,6 +52,10 @@ class Options:
         Of how many images, from the first, floor and thresholds are measured; 0 for none.
     precision : {"float32", "bfloat16"}
         Of the network's products, measured and attacked; its signals are measured in float32.
+    intervene : tuple of str
+        Interventions, ``NAME[:DOSE][@SITE,...]``; see
+        :func:`aliascope.protocols.intervening.read_intervention`. An attack is on the model without
+        them.
     save_features : bool
         Keep the input of the classifier's last layer.
     attack : str or None
@@ -83,6 +89,7 @@ class Options:
     measures: tuple[str, ...] = DEFAULT
     floor_samples: int = FLOOR_SAMPLES
     precision: str = "float32"
+    intervene: tuple[str, ...] = ()
     save_features: bool = False
     attack: str | None = None
     eps: tuple[float, ...] = PUBLISHED_EPS
@@ -98,6 +105,8 @@ class Options:
                 raise AliascopeError(f"{name} is {value}, but it must be {least} or more.")
         check_seed(self.seed)
         check_precision(self.precision)
+        for written in self.intervene:
+            read_intervention(written)
         if self.attack is None:
             for name in OF_ATTACK:
                 if getattr(self, name) != getattr(Options, name, {}):
@@ -141,6 +150,8 @@ class Options:
         """Describe the options as run.json has them; those of an attack only where there is one."""
         options: dict[str, Any] = plain(asdict(self))
         options |= options.pop("criterion")
+        for written in self.intervene:
+            read_intervention(written)
         if self.attack is None:
             for name in OF_ATTACK:
                 del options[name]
@@ -153,8 +164,9 @@ class Options:
         *,
         engine: str = "auto",
         workspace: int | None = None,
+        handlers: Sequence[Handler] = (),
     ) -> Scope:
-        """Make the Scope that measures with these options."""
+        """Make the Scope that measures with these options, after what handlers change."""
         return Scope(
             model,
             detail=self.detail,
@@ -164,4 +176,5 @@ class Options:
             store=store,
             engine=engine,
             workspace=workspace,
+            handlers=handlers,
         )

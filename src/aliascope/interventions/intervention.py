@@ -30,6 +30,8 @@ class Intervention(ABC):
     ----------
     name : str
         As the command line and tables call it.
+    everywhere : bool
+        Whether the sites are all there are, and need not be named.
 
     Raises
     ------
@@ -45,6 +47,7 @@ class Intervention(ABC):
             raise AliascopeError(f"dose is {dose}, but it must be from 0 to 1.")
         self.dose = float(dose)
         self._chosen = sites
+        self.everywhere = sites is None
         self._batch: Batch | None = None
         self._taken: dict[Site, Tensor] = {}
         self._changed: dict[Site, Tensor] = {}
@@ -97,7 +100,8 @@ class Intervention(ABC):
 
     def describe(self) -> Mapping[str, Any]:
         """Name it, with its dose where that is not 1 and its sites where they are not all."""
-        where = "" if self._chosen is None else " " + "+".join(map(str, self._chosen))
+        chosen = () if self.everywhere or self._chosen is None else self._chosen
+        where = f" {'+'.join(map(str, chosen))}" if chosen else ""
         settings = {} if self.dose == 1 else {"dose": self.dose}
         return {"name": f"{self.name}{where}", **settings}
 

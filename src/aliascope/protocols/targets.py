@@ -104,7 +104,7 @@ def targets_of(
         elif each == ALL:
             found.append(Target(ALL, tuple(site.site for site in measurable(listed))))
         else:
-            found.append(Target.of([_named(name, listed) for name in each]))
+            found.append(Target.of([named_site(name, listed) for name in each]))
     return list({target.name: target for target in found}.values()), note
 
 
@@ -124,7 +124,14 @@ def _most(stages: Sequence[Target], energy: Mapping[str, float]) -> tuple[list[T
     )
 
 
-def _named(name: str, listed: Sequence[ListedSite]) -> ListedSite:
+def named_site(name: str, listed: Sequence[ListedSite]) -> ListedSite:
+    """Find a site by its name.
+
+    Raises
+    ------
+    AliascopeError
+        If there is none, or it cannot be measured.
+    """
     for each in listed:
         if each.name == name:
             if not each.supported:
