@@ -433,23 +433,65 @@ def test_another_batch_or_other_weights_are_not_taken_for_the_recorded() -> None
         assert (replay.replayed, replay.reason) == (1, "")
 
 
-def test_a_measured_clean_pass_goes_on_with_what_operations_give() -> None:
+@pytest.fixture
+def rounded() -> Iterator[Callable[[Tensor], Tensor]]:
+    """An operation that recomposes up to rounding alone."""
+    name = "replay_test::rounded"
+
+    @torch.library.custom_op(name, mutates_args=())
+    def operation(x: Tensor) -> Tensor:
+        return x[..., ::2, ::2].clone()
+
+    @al.sites.register(name)
+    def split(function: Any, args: Any, kwargs: Any) -> al.sites.Split:
+        return al.sites.Split("rounded", (2, 2), lambda: args[0] * (1 + 2e-6))
+
+    yield lambda x: torch.ops.replay_test.rounded(x)
+    al.sites.unregister(name)
+
+
+def test_a_measured_clean_pass_goes_on_with_what_operations_give(
+    rounded: Callable[[Tensor], Tensor],
+) -> None:
     """What handlers only look at is opened; yet what is kept is what plain passes compute."""
-    model, x, change = torchvision.models.resnet18().eval(), torch.rand(2, 3, 64, 64), Change()
+
+    def function(self: Running, x: Tensor) -> Tensor:
+        return F.max_pool2d(self.conv(rounded(x)), 2)
+
+    model, x, change = Running(function), torch.rand(2, 3, 32, 32), Change()
     looked = Change(lambda site, dense: None)  # type: ignore[arg-type, return-value]
     looked.sites = None
+    plain = model(x)
     with al.Opening(model, [change, looked]) as opening:
-        model(x)
+        assert not same(model(x), plain)
         replay = Replay(opening)
         with replay.recording():
             clean = model(x)
-        met = len(looked.met)
+        assert len(looked.met) == 2 * (3 + 2)
         looked.sites = set()
-        assert same(clean, model(x)) and met == 2 * (8 + 2)
+        assert same(clean, plain) and same(model(x), plain)
         for listed in list(opening.sites):
             change.sites = {listed.site}
             assert same(replay.run(lambda: model(x)), model(x))
-        assert replay.replayed == len(opening.sites)
+        assert replay.replayed == len(opening.sites) == 3
+
+
+def test_what_the_caller_does_to_an_output_does_not_come_back() -> None:
+    """A kept feature that the model gives is written to by whom it was given."""
+
+    def function(self: Running, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = x.sin()
+        return features, F.avg_pool2d(features, 2)
+
+    model, x, change = Running(function), torch.rand(2, 3, 16, 16), Change()
+    with al.Opening(model, [change]) as opening:
+        replay = Replay(opening)
+        with replay.recording():
+            model(x)
+        change.sites = {al.Site("(root)")}
+        replay.run(lambda: model(x))[0].zero_()
+        assert same(replay.run(lambda: model(x)), model(x))
+        assert (replay.replayed, replay.reason) == (1, "")
 
 
 def test_a_handler_that_wants_an_earlier_site_is_given_it() -> None:

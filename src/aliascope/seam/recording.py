@@ -263,7 +263,7 @@ class Recorder:
             # A list, so that each is seen to.
             if any([self.record.keeping.wrote(each) for each in changed]):  # noqa: C419
                 self._writers.add(function)
-            made = made_of(output, lambda tensor: self._name_made(tensor, given))
+            made = made_of(output, self._name_made)
         except Untold as untold:
             self.reason = str(untold)
         else:
@@ -302,12 +302,9 @@ class Recorder:
         alive = self._alive.get(name.number)
         return name if alive is not None and alive() is tensor else None
 
-    def _name_made(self, tensor: Tensor, given: list[Tensor]) -> Name:
-        """Name a tensor that a call gave."""
+    def _name_made(self, tensor: Tensor) -> Name:
+        """Name a tensor that a call gave; it may be one that was there before."""
         assert self.record is not None
-        for i, each in enumerate(given):
-            if each is tensor:
-                return Name("argument", i)
         known = self._known(tensor)
         if known is not None:
             return known

@@ -38,9 +38,8 @@ class Name:
 
     Attributes
     ----------
-    kind : {"made", "input", "outside", "argument"}
-        Given by a call of this pass; given to the model; there before, as a weight is; or the
-        very object that the call was given.
+    kind : {"made", "input", "outside"}
+        Given by a call of this pass; given to the model; or there before, as a weight is.
     number : int
         Which.
     """
