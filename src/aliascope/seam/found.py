@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import weakref
 from collections import Counter
@@ -59,17 +60,31 @@ class Entry:
             self.refuse(reason)
 
 
+@dataclass(frozen=True)
+class Counted:
+    """How far the sites of a pass were counted."""
+
+    ordinals: Counter[str]
+    slices: tuple[_Slices, ...]
+
+
 class Found:
     """The sites of a model, in the order in which they first ran.
 
     A site is known by its path, its place among the calls of that module in one pass, its operation
     and rate: a module that does one thing in one pass and another in the next has two.
+
+    Attributes
+    ----------
+    latest : Entry or None
+        What :meth:`at` gave last; whoever asks sets it to None beforehand.
     """
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, int, str, tuple[int, ...]], Entry] = {}
         self._ordinals: Counter[str] = Counter()
         self._slices: list[_Slices] = []
+        self.latest: Entry | None = None
 
     def begin(self) -> None:
         """Count the sites of each module anew."""
@@ -87,7 +102,7 @@ class Found:
 
     def at(self, path: str, split: Split, shape: Sequence[int], rate: tuple[int, ...]) -> Entry:
         """Look a site up, or note a new one."""
-        entry = self._entry(path, split.op, rate, tuple(shape[1:]))
+        entry = self.latest = self._entry(path, split.op, rate, tuple(shape[1:]))
         if split.source is not None and split.phase and entry.supported:
             for group in self._slices:
                 if group.holds(split):
@@ -97,6 +112,15 @@ class Found:
                 self._slices.append(group)
             group.entries.setdefault(split.phase, entry)
         return entry
+
+    def counted(self) -> Counted:
+        """Say how far the sites of this pass were counted."""
+        return Counted(self._ordinals.copy(), tuple(each.copy() for each in self._slices))
+
+    def go_on_from(self, counted: Counted) -> None:
+        """Count on from there."""
+        self._ordinals = counted.ordinals.copy()
+        self._slices = [each.copy() for each in counted.slices]
 
     def unsupported(self, path: str, what: Unsupported) -> None:
         """Note a place that cannot be opened."""
@@ -157,6 +181,11 @@ class _Slices:
         self._version = split.source._version if not split.source.is_inference() else 0
         self._rate = split.rate
         self.entries: dict[tuple[int, ...], Entry] = {}
+
+    def copy(self) -> _Slices:
+        other = copy.copy(self)
+        other.entries = dict(self.entries)
+        return other
 
     @property
     def first(self) -> Entry:

@@ -30,6 +30,10 @@ Visit = Callable[[Entry, torch.device, int, bool], bool]
 handlers are to take it."""
 
 
+Around = Callable[[Callable[..., Any], Callable[..., Any], tuple[Any, ...], Mapping[str, Any]], Any]
+"""Called in place of running a call: with what runs it, the function, and its arguments."""
+
+
 class Seam(TorchFunctionMode):
     """Intercept torch's functions, and open those that decimate.
 
@@ -49,6 +53,11 @@ class Seam(TorchFunctionMode):
         Called with a handler that changed a signal.
     obstructed : callable
         Called where a call had to run as it is for what its tensors are.
+
+    Attributes
+    ----------
+    around : callable or None
+        Runs the calls, where somebody does; see `Around`.
     """
 
     def __init__(
@@ -68,6 +77,7 @@ class Seam(TorchFunctionMode):
         self._changes = Changes()
         self._stand_ins: dict[Any, Any] = {}
         self._touched = False
+        self.around: Around | None = None
 
     def __enter__(self) -> Seam:
         self._stand_ins = stand_ins()
@@ -89,8 +99,14 @@ class Seam(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Run one call: as it is, or opened."""
-        kwargs = kwargs or {}
+        """Run one call: as it is, or opened; or as who runs the calls around it does."""
+        if self.around is not None:
+            return self.around(self._run, function, args, kwargs or {})
+        return self._run(function, args, kwargs or {})
+
+    def _run(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
         known = self._stand_ins.get(function, function) if self._stand_ins else function
         rule = rule_for(known)
         if rule is None or _is_symbolic(args):

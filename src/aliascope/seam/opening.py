@@ -16,7 +16,7 @@ from aliascope.errors import AliascopeError
 from aliascope.seam.counting import count_samples
 from aliascope.seam.found import Entry, Found
 from aliascope.seam.handlers import Batch, Columns, Handler, Keep, check_handler
-from aliascope.seam.interception import Seam
+from aliascope.seam.interception import Around, Seam
 from aliascope.seam.tracking import ROOT, Call, ModuleTracker, generator_frame, in_backward
 from aliascope.sites import Site, SiteList
 
@@ -79,6 +79,16 @@ class Listener(Protocol):
 
     def fails(self) -> None:
         """Forget the pass under way."""
+
+
+class Watch(Protocol):
+    """Who runs the calls of the model's own forward, to record them or to give them back."""
+
+    def begins(self, begun: Pass) -> Around | None:
+        """Give what runs the calls of this pass; None runs them as usual."""
+
+    def ends(self, output: Any) -> bool:
+        """Look at what the model gave; False if the pass is not to count."""
 
 
 class Opening:
@@ -162,6 +172,7 @@ class Opening:
         self._before: nn.Module | None = None
         self._held = False
         self._seen = 0
+        self._watch: Watch | None = None
 
     @property
     def sites(self) -> SiteList:
@@ -175,6 +186,26 @@ class Opening:
     def unopened(self) -> SiteList:
         """Give those that run as they are."""
         return SiteList(site for site in self.sites if not site.supported)
+
+    @property
+    def found(self) -> Found:
+        """What the sites were found to be, and how far this pass's are counted."""
+        return self._found
+
+    def start_over(self) -> None:
+        """Forget a pass under way, which is to be run again."""
+        self._call = None
+        if self._pass is not None:
+            self._abort()
+
+    @contextlib.contextmanager
+    def watched_by(self, watch: Watch) -> Iterator[None]:
+        """Have another run the calls of the model's forward within the context."""
+        self._watch = watch
+        try:
+            yield
+        finally:
+            self._watch = self._seam.around = None
 
     def name_of(self, module: nn.Module) -> str:
         """Path of a module of the model."""
@@ -248,10 +279,15 @@ class Opening:
         self._call = call
         if call.module is self.model:
             self._begin(call)
+            if self._watch is not None and self._pass is not None:
+                self._seam.around = self._watch.begins(self._pass)
 
     def _call_ends(self, completed: bool, output: Any) -> None:
         call, self._call = self._call, None
         under_way = self._pass
+        if self._watch is not None and self._seam.around is not None:
+            self._seam.around = None
+            completed = completed and self._watch.ends(output)
         if under_way is None:
             return
         if not completed:
