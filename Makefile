@@ -26,6 +26,10 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/aliascope evaluate --model oscillations --data oscillations --batch-size 100 --output runs/demo-oscillations --resume
 	$(BIN)/aliascope plot energy runs/demo-oscillations
 	$(BIN)/aliascope plot pie runs/demo-oscillations
+	$(BIN)/aliascope ablate --model efficientnet_lite0 --data samples --interventions remove,restore,gain,low --sites stages --output runs/demo-ablation --resume
+	@echo
+	@echo 'Twenty photographs leave wide intervals. Of a thousand oscillations:'
+	$(BIN)/aliascope ablate --model oscillations --data oscillations --max-samples 1000 --batch-size 100 --sites stages --output runs/demo-oscillations-ablation --resume
 	@echo
 	@echo 'Next, try (. $(BIN)/activate makes `aliascope` a command):'
 	@echo '  aliascope sites --model torchvision:resnet34'

@@ -90,4 +90,4 @@ def energy_of(signal: Tensor, axes: int) -> Tensor:
     tensor([12., 12.], dtype=torch.float64)
     """
     dim = tuple(range(-axes, 0))
-    return signal.square().sum(dim=dim, keepdim=True, dtype=torch.float64)
+    return signal.square().sum(dim=dim, keepdim=True).double()

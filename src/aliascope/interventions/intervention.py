@@ -71,8 +71,7 @@ class Intervention(ABC):
             return None
         bands = Bands.of(dense, site.rate)
         change = self.change(bands, site, part)
-        after = bands.low + bands.high + change
-        after = after - after.mean(dim=tuple(range(-len(site.rate), 0)), keepdim=True)
+        after = bands.low + bands.high + change  # of mean 0, as are all three
         before, left = bands.energy.detach(), energy_of(after.detach(), len(site.rate))
         larger = torch.maximum(before, left).masked_fill(~bands.defined, torch.nan)
         self._keep(self._taken, site, part, (before - left) / larger)

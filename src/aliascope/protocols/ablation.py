@@ -29,6 +29,8 @@ from aliascope.runs.changed import CLEAN_PASS
 from aliascope.seam.handlers import Batch, Columns, Handler
 from aliascope.seam.opening import Opening
 from aliascope.seam.parts import Part
+from aliascope.seam.recording import unseen
+from aliascope.seam.replay import Replay
 from aliascope.sites import Site
 
 DEFAULT = ("remove", "restore", "gain", "swap-within", "swap-between", "low")
@@ -117,6 +119,8 @@ class Ablator:
             raise AliascopeError("Swaps need donors; leave swap-within and swap-between out.")
         self._switch = _Switch()
         self._opening = Opening(network, [self._switch], workspace=workspace)
+        self._replay = Replay(self._opening)
+        self._starts = {site for trial in trials for site in trial.target.sites}
 
     def recalibrate(self, model: nn.Module, batches: Iterable[Tensor]) -> None:
         """Estimate the statistics of batch norm anew, clean and under each trial.
@@ -177,10 +181,13 @@ class Ablator:
         random = _random_state(images.device)
         known = None if labels is None else np.asarray(labels)
         with self._opening:
-            clean = self._pass(None, images, random)
-            rows = [_rows(numbers, "", CLEAN_PASS, 1.0, effects_of(clean, clean, known))]
+            with self._replay.recording(self._starts):
+                clean = self._pass(None, images, random)
+            with unseen():
+                rows = [_rows(numbers, "", CLEAN_PASS, 1.0, effects_of(clean, clean, known))]
             for trial in self._trials:
                 rows.append(self._tried(trial, images, numbers, known, clean, random))
+            self._replay.forget()
         return pd.concat([each for each in rows if len(each)], ignore_index=True)
 
     def _tried(
@@ -197,7 +204,8 @@ class Ablator:
         if isinstance(change, Swap):
             assert self._donors is not None
             within = SWAPS[trial.name]
-            drawn = self._donors.draw(numbers, trial.target.name, within=within)
+            with unseen():
+                drawn = self._donors.draw(numbers, trial.target.name, within=within)
             if not any(drawn):
                 return pd.DataFrame()
             change.high = self._high_of(trial, drawn, images, random)
@@ -205,8 +213,9 @@ class Ablator:
         classes = None
         if drawn is not None and self._donors is not None:
             classes = np.array([self._donors.class_of(each[0]) if each else -1 for each in drawn])
-        found = effects_of(clean, changed, labels, classes)
-        found |= _energies(change.end(), trial.target.sites)
+        with unseen():
+            found = effects_of(clean, changed, labels, classes)
+            found |= _energies(change.end(), trial.target.sites)
         if drawn is not None:
             found["donor"] = np.array([each[0] if each else -1 for each in drawn])
         rows = _rows(numbers, trial.target.name, trial.name, trial.dose, found)
@@ -246,9 +255,13 @@ class Ablator:
         _set_random_state(random)
         state = self._states.get(trial, self._states.get(None))
         with _with_state(self._network, state):
-            output = self._run(images)
+            if trial is None or state is not None:
+                output = self._run(images)
+            else:  # what comes before the changed sites is as in the clean pass
+                output = self._replay.run(lambda: self._run(images))
         self._opening.settle()
-        return Answer.of(output, len(images))
+        with unseen():
+            return Answer.of(output, len(images))
 
 
 class _Switch:
