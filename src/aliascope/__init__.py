@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from aliascope.energy import aliased_energy, low_pass
     from aliascope.errors import AliascopeError
     from aliascope.evaluation.measure import measure
+    from aliascope.filters.antialias import Antialiasing, antialias
+    from aliascope.filters.matrices import filter_matrix
+    from aliascope.filters.names import filters
     from aliascope.runs.measurement import Measurement, load
     from aliascope.scope import Scope
     from aliascope.seam.handlers import Handler
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AliascopeError": "aliascope.errors",
+    "Antialiasing": "aliascope.filters.antialias",
     "Category": "aliascope.categories",
     "Handler": "aliascope.seam.handlers",
     "Measurement": "aliascope.runs.measurement",
@@ -33,7 +37,9 @@ _HOMES = {
     "Site": "aliascope.sites",
     "SiteList": "aliascope.sites",
     "aliased_energy": "aliascope.energy",
+    "antialias": "aliascope.filters.antialias",
     "classify": "aliascope.spectrum",
+    "filter_matrix": "aliascope.filters.matrices",
     "find_sites": "aliascope.seam.opening",
     "load": "aliascope.runs.measurement",
     "low_pass": "aliascope.energy",
@@ -42,6 +48,7 @@ _HOMES = {
 
 __all__ = [
     "AliascopeError",
+    "Antialiasing",
     "Category",
     "Handler",
     "Measurement",
@@ -51,7 +58,10 @@ __all__ = [
     "SiteList",
     "__version__",
     "aliased_energy",
+    "antialias",
     "classify",
+    "filter_matrix",
+    "filters",
     "find_sites",
     "load",
     "low_pass",
@@ -61,8 +71,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "sites":
-        return importlib.import_module("aliascope.sites")
+    if name in ("filters", "sites"):
+        return importlib.import_module(f"aliascope.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'aliascope' has no attribute {name!r}")

@@ -24,6 +24,7 @@ from aliascope.commands.choices import (
     numbers,
 )
 from aliascope.commands.console import console_for_tables
+from aliascope.commands.filter_choice import FilterChoice
 from aliascope.commands.progress import interruptible, progress
 from aliascope.commands.show import show_measurement
 from aliascope.errors import AliascopeError
@@ -58,6 +59,7 @@ def evaluate(
     floor_samples: choice.FloorSamples = 16,
     detail: choice.Detail = "site",
     precision: choice.Precision = "float32",
+    filter: FilterChoice = None,
     save_features: choice.SaveFeatures = False,
     resume: choice.Resume = False,
     max_bad: choice.MaxBad = 0.01,
@@ -93,6 +95,7 @@ def evaluate(
         measures=tuple(word.strip() for word in measures.split(",") if word.strip()),
         floor_samples=floor_samples,
         precision=precision,
+        filter=filter,
         save_features=save_features,
         attack=attack,
         eps=tuple(numbers(eps, "eps")),
@@ -193,7 +196,7 @@ def _evaluate(
 
     images = _images_for(loaded, data, options, device)
     if team.leads:
-        _say_what(loaded, data, device, team)
+        _say_what(loaded, data, device, team, options.filter)
     so_far = 0
 
     def kept() -> str:
@@ -236,10 +239,11 @@ def _images_for(loaded: LoadedModel, data: str, options: Options, device: str) -
     return open_data(data, preprocessing, num_classes=found.classes, seed=options.seed)
 
 
-def _say_what(loaded: LoadedModel, data: str, device: str, team: Team) -> None:
+def _say_what(loaded: LoadedModel, data: str, device: str, team: Team, filter: str | None) -> None:
     share = "" if team.alone else f", {team.index + 1} of {team.size} processes"
+    filtered = "" if filter is None else f", filtered by {filter}"
     console_for_tables().print(
-        f"{loaded.name} (weights {loaded.weights}) on {data}, {device}{share}\n"
+        f"{loaded.name} (weights {loaded.weights}{filtered}) on {data}, {device}{share}\n"
         f"images: {loaded.preprocessing.describe()}",
         style="dim",
         highlight=False,

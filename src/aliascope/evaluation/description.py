@@ -14,6 +14,7 @@ from typing import Any
 from aliascope.data import Images as ImageSource
 from aliascope.evaluation.options import Options
 from aliascope.files import plain
+from aliascope.filters import installed
 from aliascope.runs.measurement import Measurement
 from aliascope.tasks.models import LoadedModel
 from aliascope.version import __version__
@@ -35,6 +36,7 @@ def description_of(
             "weights": loaded.weights,
             "weights_sha256": loaded.weights_sha256,
             "preprocessing": plain(asdict(loaded.preprocessing)),
+            "filter": _filter_of(loaded),
         },
         "data": {
             "name": images.name,
@@ -49,6 +51,12 @@ def description_of(
         "device": device,
         "versions": _versions(),
     }
+
+
+def _filter_of(loaded: LoadedModel) -> dict[str, Any] | None:
+    """Say which filter the network came with, as one that was trained filtered does."""
+    filter = installed(loaded.network)
+    return None if filter is None else filter.describe()
 
 
 def _versions() -> dict[str, str]:

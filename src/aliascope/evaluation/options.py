@@ -10,6 +10,7 @@ from torch import nn
 
 from aliascope.errors import AliascopeError
 from aliascope.files import plain
+from aliascope.filters.written import read_written
 from aliascope.measures import DEFAULT, DETAILS, FLOOR_SAMPLES, Counter, make_measures
 from aliascope.models.execution import check_precision
 from aliascope.protocols.attacks import PUBLISHED_EPS, PUBLISHED_STEPS, Attack
@@ -50,6 +51,8 @@ class Options:
         Of how many images, from the first, floor and thresholds are measured; 0 for none.
     precision : {"float32", "bfloat16"}
         Of the network's products, measured and attacked; its signals are measured in float32.
+    filter : str or None
+        Filter the network's sites: ``NAME`` or ``NAME@SITE,...``; see :func:`aliascope.antialias`.
     save_features : bool
         Keep the input of the classifier's last layer.
     attack : str or None
@@ -83,6 +86,7 @@ class Options:
     measures: tuple[str, ...] = DEFAULT
     floor_samples: int = FLOOR_SAMPLES
     precision: str = "float32"
+    filter: str | None = None
     save_features: bool = False
     attack: str | None = None
     eps: tuple[float, ...] = PUBLISHED_EPS
@@ -98,6 +102,8 @@ class Options:
                 raise AliascopeError(f"{name} is {value}, but it must be {least} or more.")
         check_seed(self.seed)
         check_precision(self.precision)
+        if self.filter is not None:
+            read_written(self.filter)
         if self.attack is None:
             for name in OF_ATTACK:
                 if getattr(self, name) != getattr(Options, name, {}):

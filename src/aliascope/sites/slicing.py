@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
@@ -69,7 +70,8 @@ def _slice(
 def _sliced(x: Tensor, plain: Index) -> Split | Stepped | Unsupported | None:
     """Split a slice, together with the one that x came from where they step along other axes."""
     whole = _Slice(x, tuple(slice(*s.indices(n)) for s, n in zip(plain, x.shape, strict=True)))
-    before = _stepped.get(x)
+    # torch.compile, which traces a filtered model, can look nothing up by a tensor's identity.
+    before = None if torch.compiler.is_dynamo_compiling() else _stepped.get(x)
     if before is not None:
         whole = _joined(before, whole) or whole
     stepped = {axis for axis, step in enumerate(whole.steps) if step > 1}

@@ -1,0 +1,206 @@
+"""A filter at work on a signal: along each axis a matrix product, or a short convolution."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
+
+from aliascope.filters.kernels import kernel
+from aliascope.filters.matrices import dense_matrix
+from aliascope.filters.names import FilterName
+
+FEW_TAPS = 9
+"""Taps, over all axes, up to which a depthwise convolution is cheaper than the matrix product."""
+
+CONVOLUTIONS: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+def filtered(
+    signal: Tensor,
+    rate: Sequence[int],
+    name: str,
+    boundary: str = "mirror",
+    *,
+    decimated: bool = True,
+    way: str = "auto",
+) -> Tensor:
+    """Filter a signal along its last axes, and decimate it.
+
+    Parameters
+    ----------
+    signal : Tensor, shape (N, C, *size)
+        Real signal of 1 to 3 spatial axes.
+    rate : sequence of int
+        Decimation rate, per spatial axis.
+    name, boundary
+        See :func:`aliascope.filter_matrix`.
+    decimated : bool
+        Whether every rate-th sample is kept, or all of them.
+    way : {"auto", "product", "convolution"}
+        Matrix products, or one depthwise convolution; both give the same, rounding apart.
+
+    Returns
+    -------
+    Tensor, shape (N, C, *kept)
+        In the signal's dtype and memory format, computed in float32 or wider; differentiable.
+
+    Examples
+    --------
+    >>> x = torch.randn(2, 3, 9, 12)
+    >>> y = filtered(x, (2, 3), "blur:3")
+    >>> d_h, d_w = dense_matrix("blur:3", 9, 2)[::2], dense_matrix("blur:3", 12, 3)[::3]
+    >>> torch.allclose(y, d_h.float() @ x @ d_w.T.float(), atol=1e-6)
+    True
+    """
+    axes = len(rate)
+    exact = torch.promote_types(signal.dtype, torch.float32)
+    plan = tuple(
+        (int(n), r, name, boundary) for n, r in zip(signal.shape[-axes:], rate, strict=True)
+    )
+    with torch.autocast(signal.device.type, enabled=False):  # it would round the products
+        x = signal.to(exact)
+        if way == "convolution" or (way == "auto" and _is_short(plan)):
+            x = _convolved(x, plan, decimated)
+        else:
+            x = _multiplied(x, plan, decimated)
+        return x.to(signal.dtype)
+
+
+Plan = tuple[tuple[int, int, str, str], ...]
+"""Size, rate, filter and boundary of each axis."""
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, attr-defined, unused-ignore]
+def _matrix(
+    size: int,
+    rate: int,
+    name: str,
+    boundary: str,
+    decimated: bool,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    return _made(size, rate, name, boundary, decimated, dtype, device)
+
+
+@functools.lru_cache(maxsize=256)
+def _made(
+    size: int,
+    rate: int,
+    name: str,
+    boundary: str,
+    decimated: bool,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    # A constant, for whoever traces or exports the model as well.
+    with torch.inference_mode(False), _disable_current_modes(), torch._C.DisableTorchFunction():
+        matrix = dense_matrix(name, size, rate, boundary)
+        kept = matrix[:: rate if decimated else 1]
+        return kept.to(device=device, dtype=dtype).contiguous()
+
+
+def _multiplied(x: Tensor, plan: Plan, decimated: bool) -> Tensor:
+    """Multiply along each axis, in the order in which the samples lie in memory."""
+    axes = len(plan)
+    last = _is_channels_last(x)
+    if last:
+        x = x.movedim(1, -1)
+    first = x.ndim - axes - last
+    for i in reversed(range(axes)):
+        size, rate, name, boundary = plan[i]
+        if rate == 1 or size == 1:
+            continue
+        matrix = _matrix(size, rate, name, boundary, decimated, x.dtype, x.device)
+        axis = first + i
+        if axis == x.ndim - 1:
+            x = F.linear(x, matrix)
+        else:
+            shape = x.shape
+            x = torch.matmul(matrix, x.flatten(axis + 1))
+            x = x.reshape(*x.shape[:-1], *shape[axis + 1 :])
+    return x.movedim(-1, 1) if last else x
+
+
+def _convolved(x: Tensor, plan: Plan, decimated: bool) -> Tensor:
+    """Convolve with all axes' taps at once, each channel alone."""
+    axes = len(plan)
+    channels = x.shape[1]
+    boundary = plan[0][3]
+    taps = _taps(plan, x.dtype, x.device)
+    sides = [((n - 1) // 2, n // 2) for n in taps.shape]
+    stride = tuple(r if decimated else 1 for _, r, _, _ in plan)
+    symmetric = all(before == after for before, after in sides)
+    padding = tuple(before for before, _ in sides)
+    if boundary == "zero" and symmetric:
+        x = x
+    else:
+        x, padding = _extended(x, sides, boundary), (0,) * axes
+    weight = taps.expand(channels, 1, *taps.shape)
+    result: Tensor = CONVOLUTIONS[axes](x, weight, None, stride, padding, 1, channels)
+    return result
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, attr-defined, unused-ignore]
+def _taps(plan: Plan, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return _made_taps(plan, dtype, device)
+
+
+@functools.lru_cache(maxsize=256)
+def _made_taps(plan: Plan, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False), _disable_current_modes(), torch._C.DisableTorchFunction():
+        taps = torch.ones((), dtype=torch.float64)
+        for size, rate, name, _ in plan:
+            one = kernel(FilterName.read(name), 1 if size == 1 else rate)
+            taps = taps[..., None] * one
+        return taps.to(device=device, dtype=dtype)
+
+
+def _extended(x: Tensor, sides: Sequence[tuple[int, int]], boundary: str) -> Tensor:
+    """Let a map go on beyond its ends."""
+    amounts = [n for pair in reversed(sides) for n in pair]
+    if boundary == "zero":
+        return F.pad(x, amounts)
+    if boundary == "mirror" and max(amounts) <= 1:  # the end sample once more
+        return F.pad(x, amounts, mode="replicate")
+    for axis, (before, after) in enumerate(sides, start=-len(sides)):
+        if before or after:
+            size = int(x.shape[axis])
+            x = x.index_select(axis, _beyond(size, before, after, boundary, x.device))
+    return x
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, attr-defined, unused-ignore]
+def _beyond(size: int, before: int, after: int, boundary: str, device: torch.device) -> Tensor:
+    with torch.inference_mode(False), _disable_current_modes(), torch._C.DisableTorchFunction():
+        n = torch.arange(-before, size + after)
+        if boundary == "circular":
+            return (n % size).to(device)
+        n = n % (2 * size)
+        return torch.minimum(n, 2 * size - 1 - n).to(device)
+
+
+def _is_short(plan: Plan) -> bool:
+    """Whether the taps of all axes together are few."""
+    total = 1
+    for size, rate, name, boundary in plan:
+        total *= 1 if size == 1 or rate == 1 else _length(name, boundary, rate)
+    return total <= FEW_TAPS
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, attr-defined, unused-ignore]
+def _length(name: str, boundary: str, rate: int) -> int:
+    """Taps of a filter; more than any map has samples where it has no kernel."""
+    filter = FilterName.read(name, boundary)
+    return 1 << 30 if filter.is_spectral else len(kernel(filter, rate))
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    """Whether channels lie next to each other in memory."""
+    return x.ndim > 3 and x.shape[1] > 1 and x.stride(1) == 1 and not x.is_contiguous()
