@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from aliascope.errors import AliascopeError
-from aliascope.filters.installation import Begins, Choice, Installation
+from aliascope.filters.installation import Choice, FilteredForward, Installation
 from aliascope.filters.names import FilterName
 from aliascope.seam.opening import opened, original_module
 from aliascope.seam.tracking import ROOT
@@ -185,18 +185,16 @@ def installed(model: nn.Module) -> Antialiasing | None:
     <blur:5 at all sites of Sequential (mirror, output)>
     """
     for module in original_module(model).modules():
-        for hook in module._forward_pre_hooks.values():
-            if isinstance(hook, Begins):
-                return Antialiasing(module, hook.of)
+        if isinstance(forward := module.__dict__.get("forward"), FilteredForward):
+            return Antialiasing(module, forward.of)
     return None
 
 
 def _installations(model: nn.Module) -> list[Installation]:
     return [
-        hook.of
+        forward.of
         for module in model.modules()
-        for hook in module._forward_pre_hooks.values()
-        if isinstance(hook, Begins)
+        if isinstance(forward := module.__dict__.get("forward"), FilteredForward)
     ]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -76,8 +77,25 @@ Plan = tuple[tuple[int, int, str, str], ...]
 """Size, rate, filter and boundary of each axis."""
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, attr-defined, unused-ignore]
-def _matrix(
+class _Constants:
+    """Matrices and taps that were made, as attributes.
+
+    Whoever traces a model is to see a constant. torch.compile finds one under an attribute, made
+    while it traces; a tensor that a function of constants returns it takes for that of the
+    function's first call.
+    """
+
+
+def _matrix(plan: Plan, axis: int, decimated: bool, like: Tensor) -> Tensor:
+    size, rate, name, boundary = plan[axis]
+    made: Tensor = getattr(
+        _Constants, _made_matrix(size, rate, name, boundary, decimated, like.dtype, like.device)
+    )
+    return made
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, unused-ignore]
+def _made_matrix(
     size: int,
     rate: int,
     name: str,
@@ -85,25 +103,56 @@ def _matrix(
     decimated: bool,
     dtype: torch.dtype,
     device: torch.device,
-) -> Tensor:
-    return _made(size, rate, name, boundary, decimated, dtype, device)
+) -> str:
+    """Make a matrix, and say under which attribute it is."""
+    key = _attribute(f"matrix {size} {rate} {name} {boundary} {decimated} {dtype} {device}")
+    if not hasattr(_Constants, key):
+        with _untraced():
+            matrix = dense_matrix(name, size, rate, boundary)[:: rate if decimated else 1]
+            setattr(_Constants, key, matrix.to(device=device, dtype=dtype).contiguous())
+    return key
 
 
-@functools.lru_cache(maxsize=256)
-def _made(
-    size: int,
-    rate: int,
-    name: str,
-    boundary: str,
-    decimated: bool,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Tensor:
-    # A constant, for whoever traces or exports the model as well.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, unused-ignore]
+def _made_taps(plan: Plan, dtype: torch.dtype, device: torch.device) -> str:
+    """Make the taps of all axes together, and say under which attribute they are."""
+    key = _attribute(f"taps {plan} {dtype} {device}")
+    if not hasattr(_Constants, key):
+        with _untraced():
+            taps = torch.ones((), dtype=torch.float64)
+            for size, rate, name, _ in plan:
+                one = kernel(FilterName.read(name), 1 if size == 1 else rate)
+                taps = taps[..., None] * one
+            setattr(_Constants, key, taps.to(device=device, dtype=dtype))
+    return key
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, unused-ignore]
+def _made_index(size: int, before: int, after: int, boundary: str, device: torch.device) -> str:
+    """Make the samples that a map goes on by, and say under which attribute they are."""
+    key = _attribute(f"index {size} {before} {after} {boundary} {device}")
+    if not hasattr(_Constants, key):
+        with _untraced():
+            n = torch.arange(-before, size + after)
+            if boundary == "circular":
+                n = n % size
+            else:
+                n = n % (2 * size)
+                n = torch.minimum(n, 2 * size - 1 - n)
+            setattr(_Constants, key, n.to(device))
+    return key
+
+
+def _attribute(text: str) -> str:
+    """Make a name of a text."""
+    return re.sub(r"\W+", "_", text)
+
+
+@contextlib.contextmanager
+def _untraced() -> Iterator[None]:
+    """Compute with values, whatever mode is on around it."""
     with torch.inference_mode(False), _disable_current_modes(), torch._C.DisableTorchFunction():
-        matrix = dense_matrix(name, size, rate, boundary)
-        kept = matrix[:: rate if decimated else 1]
-        return kept.to(device=device, dtype=dtype).contiguous()
+        yield
 
 
 def _multiplied(x: Tensor, plan: Plan, decimated: bool) -> Tensor:
@@ -114,10 +163,10 @@ def _multiplied(x: Tensor, plan: Plan, decimated: bool) -> Tensor:
         x = x.movedim(1, -1)
     first = x.ndim - axes - last
     for i in reversed(range(axes)):
-        size, rate, name, boundary = plan[i]
+        size, rate, _, _ = plan[i]
         if rate == 1 or size == 1:
             continue
-        matrix = _matrix(size, rate, name, boundary, decimated, x.dtype, x.device)
+        matrix = _matrix(plan, i, decimated, x)
         axis = first + i
         if axis == x.ndim - 1:
             x = F.linear(x, matrix)
@@ -133,7 +182,7 @@ def _convolved(x: Tensor, plan: Plan, decimated: bool) -> Tensor:
     axes = len(plan)
     channels = x.shape[1]
     boundary = plan[0][3]
-    taps = _taps(plan, x.dtype, x.device)
+    taps: Tensor = getattr(_Constants, _made_taps(plan, x.dtype, x.device))
     sides = [((n - 1) // 2, n // 2) for n in taps.shape]
     stride = tuple(r if decimated else 1 for _, r, _, _ in plan)
     symmetric = all(before == after for before, after in sides)
@@ -147,21 +196,6 @@ def _convolved(x: Tensor, plan: Plan, decimated: bool) -> Tensor:
     return result
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, attr-defined, unused-ignore]
-def _taps(plan: Plan, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return _made_taps(plan, dtype, device)
-
-
-@functools.lru_cache(maxsize=256)
-def _made_taps(plan: Plan, dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False), _disable_current_modes(), torch._C.DisableTorchFunction():
-        taps = torch.ones((), dtype=torch.float64)
-        for size, rate, name, _ in plan:
-            one = kernel(FilterName.read(name), 1 if size == 1 else rate)
-            taps = taps[..., None] * one
-        return taps.to(device=device, dtype=dtype)
-
-
 def _extended(x: Tensor, sides: Sequence[tuple[int, int]], boundary: str) -> Tensor:
     """Let a map go on beyond its ends."""
     amounts = [n for pair in reversed(sides) for n in pair]
@@ -172,18 +206,9 @@ def _extended(x: Tensor, sides: Sequence[tuple[int, int]], boundary: str) -> Ten
     for axis, (before, after) in enumerate(sides, start=-len(sides)):
         if before or after:
             size = int(x.shape[axis])
-            x = x.index_select(axis, _beyond(size, before, after, boundary, x.device))
+            key = _made_index(size, before, after, boundary, x.device)
+            x = x.index_select(axis, getattr(_Constants, key))
     return x
-
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, attr-defined, unused-ignore]
-def _beyond(size: int, before: int, after: int, boundary: str, device: torch.device) -> Tensor:
-    with torch.inference_mode(False), _disable_current_modes(), torch._C.DisableTorchFunction():
-        n = torch.arange(-before, size + after)
-        if boundary == "circular":
-            return (n % size).to(device)
-        n = n % (2 * size)
-        return torch.minimum(n, 2 * size - 1 - n).to(device)
 
 
 def _is_short(plan: Plan) -> bool:
@@ -194,7 +219,7 @@ def _is_short(plan: Plan) -> bool:
     return total <= FEW_TAPS
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, attr-defined, unused-ignore]
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, unused-ignore]
 def _length(name: str, boundary: str, rate: int) -> int:
     """Taps of a filter; more than any map has samples where it has no kernel."""
     filter = FilterName.read(name, boundary)

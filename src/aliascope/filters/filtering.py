@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from aliascope.errors import AliascopeError
 from aliascope.seam.interception import rate_at
 from aliascope.seam.opening import opened
-from aliascope.seam.tracking import ROOT, in_checkpoint, in_checkpointed_function, on_stack
+from aliascope.seam.tracking import ROOT, in_checkpoint, in_checkpointed_function
 from aliascope.sites import Site, Split, Stepped, Unsupported, rule_for
 from aliascope.sites.calls import all_axes, bind, per_axis
 from aliascope.sites.registry import stand_ins
@@ -36,8 +35,6 @@ class Filtering(TorchFunctionMode):
         The filter, and where.
     model : nn.Module
         The filtered one.
-    frame : FrameType, optional
-        Of the call, to notice where it was interrupted.
     again : bool
         Whether autograd runs a checkpointed module again.
     """
@@ -46,11 +43,10 @@ class Filtering(TorchFunctionMode):
         self,
         installation: Installation,
         model: nn.Module,
-        frame: FrameType | None = None,
         again: bool = False,
     ) -> None:
         super().__init__()
-        self._of, self._model, self._frame, self.again = installation, model, frame, again
+        self._of, self._model, self.again = installation, model, again
         self.paths: list[str] = []
         self.at_input = False
         self._numbers: dict[str, int] = {}
@@ -59,10 +55,6 @@ class Filtering(TorchFunctionMode):
         if not is_traced():
             self._stand_ins = stand_ins()
             self._deferring = opened() is not None
-
-    def is_over(self) -> bool:
-        """Whether the call was interrupted so that no hook told of its end, as by Ctrl-C."""
-        return self._frame is not None and not on_stack(self._frame)
 
     def __torch_function__(
         self,
@@ -87,7 +79,7 @@ class Filtering(TorchFunctionMode):
             return output
         if isinstance(split, Unsupported):
             self._count()
-        if not isinstance(split, Split) or self.is_over():
+        if not isinstance(split, Split):
             return function(*args, **kwargs)
         convolution = _Convolution.of(known, function, args, kwargs)
         if self._of.place == "input" and convolution is not None:
@@ -145,7 +137,7 @@ class Filtering(TorchFunctionMode):
         choice = self._of.choice
         if not isinstance(choice, tuple):
             return True
-        path = self._path
+        path = self._path()
         return any(
             path == name or path.startswith(f"{name}.") or name.startswith(f"{path}#")
             for name in choice
@@ -155,7 +147,7 @@ class Filtering(TorchFunctionMode):
         """Rate of a site that is to be filtered; None where it is none, or not to be."""
         if any(isinstance(n, torch.SymInt) for n in size):
             raise AliascopeError(
-                f"A map of {tuple(size)} samples at {self._path} has no fixed size, and a filter "
+                f"A map of {tuple(size)} samples at {self._path()} has no fixed size, and a filter "
                 "is a matrix for one size; fix height and width, only the batch may be dynamic."
             )
         rate = rate_at(size, split.rate)
@@ -165,22 +157,21 @@ class Filtering(TorchFunctionMode):
         if self._of.needs_paths or split.phase:
             if split.phase and self._of.found is None:
                 raise AliascopeError(
-                    f"Whether the slice at {self._path} drops anything shows only when all of the "
+                    f"Whether the slice at {self._path()} drops anything shows only when all of the "
                     "model has run; run the filtered model once before it is traced."
                 )
-            if not self._of.takes(Site(self._path, number, split.op, rate)):
+            if not self._of.takes(Site(self._path(), number, split.op, rate)):
                 return None
         if not is_traced() and not self.again and in_checkpoint():
             self._prepare_again(number)
         return rate
 
-    @property
-    def _path(self) -> str:
+    def _path(self) -> str:  # no property: torch.compile cannot look one up in a mode
         return self.paths[-1] if self.paths else ROOT
 
     def _count(self) -> int:
         """Count one more site of the module that runs, and give its number."""
-        path = self._path
+        path = self._path()
         self._numbers[path] = self._numbers.get(path, 0) + 1
         return self._numbers[path]
 
@@ -193,7 +184,7 @@ class Filtering(TorchFunctionMode):
             )
         if isinstance(self._of.choice, tuple) and number > 1:
             raise AliascopeError(
-                f"Site {self._path}#{number} is in a checkpointed module, where it cannot be told "
+                f"Site {self._path()}#{number} is in a checkpointed module, where it cannot be told "
                 "from the module's other sites; name the module, without a number."
             )
         self._of.watch(self._model)

@@ -1,13 +1,15 @@
-"""What stays on a filtered model: which filter, at which sites, and the hooks that see to it.
+"""What stays on a filtered model: which filter, at which sites, and the forward that sees to it.
 
-Hooks on the model's root enter a function mode for each of its calls, in which every site runs as
-*dense operation, filter, decimation*. They are objects of the model, so a copy of it, or one that
-was pickled, has its own. Where torch.compile or torch.export trace the model, they trace this too.
+The root's own ``forward``, an attribute of that one module, enters a function mode in which every
+site runs as *dense operation, filter, decimation*. It is an object of the model, so a copy of it, or
+one that was pickled, has its own. Where torch.compile or torch.export trace the model, they trace
+this with it. (Hooks of the root would not do: torch.compile runs them outside of what it compiles,
+so that the mode would be on while the compiled operations, filtered already, run.)
 """
 
 from __future__ import annotations
 
-import sys
+import inspect
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -44,15 +46,15 @@ class Installation:
     def __init__(self, filter: str, boundary: str, place: str, choice: Choice) -> None:
         self.filter, self.boundary, self.place, self.choice = filter, boundary, place, choice
         self.found: SiteList | None = None
-        self.lossless: frozenset[Site] = frozenset()
+        self.lossless: frozenset[tuple[str, int]] = frozenset()
         self.watched = False
-        self._stacks: dict[int, list[Filtering | None]] = {}
+        self._stacks: dict[int, list[Filtering]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_stacks": {}}  # a copy made while it runs does not run
 
     @property
-    def _entered(self) -> list[Filtering | None]:
+    def _entered(self) -> list[Filtering]:
         """The calls under way in this thread."""
         return self._stacks.setdefault(0 if is_traced() else threading.get_ident(), [])
 
@@ -70,7 +72,7 @@ class Installation:
 
     def takes(self, site: Site) -> bool:
         """Say whether a site, known by its path below the filtered model, is to be filtered."""
-        if site in self.lossless:
+        if (site.path, site.number) in self.lossless:
             return False
         if self.choice is None:
             return True
@@ -102,9 +104,8 @@ class Installation:
     # -- on the model --------------------------------------------------------------------------
 
     def install(self, model: nn.Module) -> None:
-        """Put the hooks of the root on a model."""
-        model.register_forward_pre_hook(Begins(self), with_kwargs=True, prepend=True)
-        model.register_forward_hook(Ends(self), always_call=True)
+        """Put a forward of its own on a model."""
+        model.forward = FilteredForward(self, model, model.__dict__.get("forward"))
         if self.choice is not None:
             self.watch(model)
 
@@ -120,7 +121,12 @@ class Installation:
                 module.register_forward_hook(Leaves(self), always_call=True)
 
     def remove(self, model: nn.Module) -> None:
-        """Take all hooks off again."""
+        """Take it off again, and what watches the modules."""
+        if isinstance(forward := model.__dict__.get("forward"), FilteredForward):
+            del model.forward
+            if forward.before is not None:
+                model.forward = forward.before
+        self.watched = False
         for module in model.modules():
             for hooks, others in (
                 (module._forward_pre_hooks, [module._forward_pre_hooks_with_kwargs]),
@@ -137,42 +143,48 @@ class Installation:
 
     # -- calls ---------------------------------------------------------------------------------
 
-    def begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Filter from here on: the model's root is called."""
+    def run(
+        self, model: nn.Module, forward: Callable[..., Any], args: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        """Run a model's forward filtered."""
         entered = self._entered
+        if entered:  # the model called itself
+            return forward(*args, **kwargs)
         if is_traced():
-            mode = Filtering(self, model)
-            entered.append(mode)
-            mode.__enter__()  # type: ignore[no-untyped-call]
-            return
-        current = entered[-1] if entered else None
-        entered.append(None)  # as `end` will be called in any case
-        if current is not None and not current.is_over():
-            return  # the model called itself
+            return self._run_in(Filtering(self, model), entered, forward, args, kwargs)
+        if in_backward():  # a checkpoint runs the whole model again
+            mode = Filtering(self, model, again=True)
+            return self._run_in(mode, entered, forward, args, kwargs)
         other = getattr(_running, "installation", None)
-        if other is not None and other is not self and other.runs:
+        if other is not None:
             raise AliascopeError(
                 "A filtered model ran inside another filtered model; call remove() of one of them."
             )
         self._check_opening(model)
         if self.found is None:
-            self.found, self.lossless = probe(model, args, kwargs)
+            self.found, self.lossless = probe(model, forward, args, kwargs)
             if self.needs_paths:
                 self.watch(model)
         _running.installation = self
-        mode = Filtering(self, model, sys._getframe(2))
-        entered[-1] = mode
-        mode.__enter__()  # type: ignore[no-untyped-call]
-
-    def end(self) -> None:
-        """Stop filtering: the root's call is over, however it ended."""
-        entered = self._entered
-        mode = entered.pop() if entered else None
-        if mode is None:
-            return
-        mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-        if not is_traced():
+        try:
+            return self._run_in(Filtering(self, model), entered, forward, args, kwargs)
+        finally:
             _running.installation = None
+
+    def _run_in(
+        self,
+        mode: Filtering,
+        entered: list[Filtering],
+        forward: Callable[..., Any],
+        args: Any,
+        kwargs: dict[str, Any],
+    ) -> Any:
+        entered.append(mode)
+        try:
+            with mode:
+                return forward(*args, **kwargs)
+        finally:
+            entered.remove(mode)
 
     def enter(self, model: nn.Module, path: str) -> None:
         """Note that a module runs; in backward, where a checkpoint runs it again, filter in it."""
@@ -194,7 +206,7 @@ class Installation:
             return
         mode.paths.pop()
         if mode.again and not mode.paths:
-            entered.pop()
+            entered.remove(mode)
             mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
     def _check_opening(self, model: nn.Module) -> None:
@@ -208,30 +220,40 @@ class Installation:
             )
 
 
-class Begins:
-    """Hook of a filtered model's root: its call begins."""
+class FilteredForward:
+    """The forward of a filtered model.
 
-    def __init__(self, of: Installation) -> None:
-        self.of = of
+    Parameters
+    ----------
+    of : Installation
+        The filter.
+    model : nn.Module
+        Whose forward this is.
+    before : callable or None
+        What the model had in its place as an attribute of its own.
+    """
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Tell the installation."""
-        self.of.begin(module, args, kwargs)
+    def __init__(
+        self, of: Installation, model: nn.Module, before: Callable[..., Any] | None = None
+    ) -> None:
+        self.of, self.model, self.before = of, model, before
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the model filtered."""
+        forward = self.before or type(self.model).forward.__get__(self.model)
+        return self.of.run(self.model, forward, args, kwargs)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.before or type(self.model).forward.__get__(self.model))
+
+    @property
+    def __code__(self) -> Any:  # torch.export reads it as it does that of a method
+        return type(self.model).forward.__code__
 
     def handler_at(self, path: str) -> FilterHandler:
         """Give what filters in its place, while the model is opened."""
         return FilterHandler(self.of, path)
-
-
-class Ends:
-    """Hook of a filtered model's root: its call is over."""
-
-    def __init__(self, of: Installation) -> None:
-        self.of = of
-
-    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        """Tell the installation."""
-        self.of.end()
 
 
 class Enters:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from aliascope.seam.found import Found
 from aliascope.seam.interception import Seam
 from aliascope.seam.opening import evaluating
 from aliascope.seam.tracking import ROOT, ModuleTracker
-from aliascope.sites import Site, SiteList
+from aliascope.sites import SiteList
 
 _current: Any = overrides._get_current_function_mode
 _pop: Any = overrides._pop_mode
@@ -21,8 +21,11 @@ _push: Any = overrides._push_mode
 
 
 def probe(
-    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> tuple[SiteList, frozenset[Site]]:
+    model: nn.Module,
+    forward: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> tuple[SiteList, frozenset[tuple[str, int]]]:
     """Run a model once as it is, in eval mode and without gradients, to see what it does.
 
     Slices of one tensor that keep every sample between them (space-to-depth) look one by one like
@@ -31,7 +34,9 @@ def probe(
     Parameters
     ----------
     model : nn.Module
-        Its forward is run; its modes, weights and torch's random numbers are as before afterwards.
+        Its modes, weights and torch's random numbers are as before afterwards.
+    forward : callable
+        Of the model, unfiltered.
     args, kwargs
         Of the forward.
 
@@ -39,8 +44,8 @@ def probe(
     -------
     SiteList
         The sites.
-    frozenset of Site
-        Slices that together drop nothing.
+    frozenset of (str, int)
+        Path and number of slices that together drop nothing.
     """
     found = Found()
     tracker = ModuleTracker(model, lambda call: None, lambda *_: None, contextlib.nullcontext)
@@ -55,9 +60,9 @@ def probe(
     )
     found.begin()
     with _modes_aside(), torch.random.fork_rng(_devices(model)), evaluating(model), tracker, seam:
-        model.forward(*args, **kwargs)
+        forward(*args, **kwargs)
     found.end()
-    return found.listing(), frozenset(found.lossless())
+    return found.listing(), frozenset((site.path, site.number) for site in found.lossless())
 
 
 @contextlib.contextmanager

@@ -1,9 +1,9 @@
-"""What stays on a model and works through the seam: found by its hooks."""
+"""What stays on a model and works through the seam: found when the model is opened."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from torch import nn
 
@@ -11,14 +11,14 @@ from aliascope.seam.handlers import Handler
 
 
 @runtime_checkable
-class InstalledHook(Protocol):
-    """A forward pre-hook of a module that does at its sites what a handler would.
+class InstalledForward(Protocol):
+    """A module's own forward, which does at its sites what a handler would.
 
-    While the model is opened, the handler does it in the hook's place.
+    While the model is opened, the handler does it in the forward's place.
     """
 
     def handler_at(self, path: str) -> Handler:
-        """Give the handler, for an opened model that has the hook's module at this path."""
+        """Give the handler, for an opened model that has the module at this path."""
 
 
 def installed_in(modules: Iterable[tuple[str, nn.Module]]) -> list[Handler]:
@@ -34,7 +34,8 @@ def installed_in(modules: Iterable[tuple[str, nn.Module]]) -> list[Handler]:
     >>> installed_in([("(root)", nn.ReLU())])
     []
     """
-    hooks: list[tuple[str, Any]] = [
-        (path, hook) for path, module in modules for hook in module._forward_pre_hooks.values()
+    return [
+        forward.handler_at(path)
+        for path, module in modules
+        if isinstance(forward := module.__dict__.get("forward"), InstalledForward)
     ]
-    return [hook.handler_at(path) for path, hook in hooks if isinstance(hook, InstalledHook)]

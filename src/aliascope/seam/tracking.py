@@ -176,10 +176,10 @@ class ModuleTracker:
 
     def _let_go_of_interrupted(self) -> None:
         """Notice the end of modules of which no hook told, as after Ctrl-C."""
-        if in_backward() or not self._running or on_stack(self._running[-1][1]):
+        if in_backward() or not self._running or _on_stack(self._running[-1][1]):
             return
         self._forget_again()
-        while self._running and not on_stack(self._running[-1][1]):
+        while self._running and not _on_stack(self._running[-1][1]):
             self._running.pop()
         if not self._running:
             self._end(False, None)
@@ -262,7 +262,7 @@ def _frames(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def on_stack(frame: FrameType) -> bool:
+def _on_stack(frame: FrameType) -> bool:
     """Say whether a call is still under way."""
     return any(each is frame for each in _frames(sys._getframe()))
 
