@@ -11,6 +11,7 @@ import typer
 
 from aliascope.commands.console import refuse, say_warning
 from aliascope.commands.evaluate import evaluate
+from aliascope.commands.filters import filters
 from aliascope.commands.imagenet import imagenet_app
 from aliascope.commands.oscillations import oscillations_app
 from aliascope.commands.plot import plot_app
@@ -34,7 +35,7 @@ app = typer.Typer(
 app.add_typer(plot_app, name="plot")
 app.add_typer(imagenet_app, name="imagenet")
 app.add_typer(oscillations_app, name="oscillations")
-for command in (evaluate, sites, show, report, selftest):
+for command in (evaluate, sites, filters, show, report, selftest):
     app.command()(command)
 
 

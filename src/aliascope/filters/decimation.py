@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from aliascope.filters.kernels import kernel
 from aliascope.filters.matrices import dense_matrix
 from aliascope.filters.names import FilterName
+from aliascope.sites.calls import memory_format
 
 FEW_TAPS = 9
 """Taps, over all axes, up to which a depthwise convolution is cheaper than the matrix product."""
@@ -70,7 +71,7 @@ def filtered(
             x = _convolved(x, plan, decimated)
         else:
             x = _multiplied(x, plan, decimated)
-        return x.to(signal.dtype)
+        return x.to(signal.dtype).contiguous(memory_format=memory_format(signal))
 
 
 Plan = tuple[tuple[int, int, str, str], ...]
@@ -158,7 +159,7 @@ def _untraced() -> Iterator[None]:
 def _multiplied(x: Tensor, plan: Plan, decimated: bool) -> Tensor:
     """Multiply along each axis, in the order in which the samples lie in memory."""
     axes = len(plan)
-    last = _is_channels_last(x)
+    last = memory_format(x) is not torch.contiguous_format
     if last:
         x = x.movedim(1, -1)
     first = x.ndim - axes - last
@@ -224,8 +225,3 @@ def _length(name: str, boundary: str, rate: int) -> int:
     """Taps of a filter; more than any map has samples where it has no kernel."""
     filter = FilterName.read(name, boundary)
     return 1 << 30 if filter.is_spectral else len(kernel(filter, rate))
-
-
-def _is_channels_last(x: Tensor) -> bool:
-    """Whether channels lie next to each other in memory."""
-    return x.ndim > 3 and x.shape[1] > 1 and x.stride(1) == 1 and not x.is_contiguous()

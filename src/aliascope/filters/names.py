@@ -81,15 +81,17 @@ class FilterName:
 
 DESCRIPTIONS = {
     **{
-        f"blur:{k}": f"binomial of width {k}: {k - 1} times the mean of neighbours, as many as the "
-        "rate"
+        f"blur:{k}": f"binomial of width {k}; at rate r, {k - 1} × the mean of r neighbours"
         for k in WIDTHS
     },
     "ideal": "keeps what is within the new Nyquist rate and nothing else, of the mirrored map",
     "ideal-circular": "the same of the map repeated end to end",
     "hamming": "ideal, times a Hamming window over frequency",
-    **{f"lanczos:{a}": f"sinc of {a} lobes a side, windowed by a wider one" for a in LOBES},
-    "box": "mean of neighbours, as many as the rate: blur:2, and average pooling",
+    **{
+        f"lanczos:{a}": f"sinc of {a} lobes a side, stretched by the rate, windowed by its main lobe"
+        for a in LOBES
+    },
+    "box": "mean of r neighbours: blur:2, and average pooling",
 }
 """Each filter in a line, by its name."""
 

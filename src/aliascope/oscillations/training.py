@@ -162,8 +162,9 @@ def _check_same(files: TrainingFolder, recipe: Recipe, resume: bool) -> dict[str
     there = asdict(Recipe.from_plain(content["recipe"]))
     for name, value in asdict(recipe).items():
         if there[name] != value:
+            had, wanted = (known if known != "" else "none" for known in (there[name], value))
             raise AliascopeError(
-                f"{files.folder} holds a training with {name} {there[name]!r}, not {value!r}: give "
+                f"{files.folder} holds a training with {name} {had}, not {wanted}: give "
                 "another folder, or the same options."
             )
     if not resume:
