@@ -38,8 +38,8 @@ def filters(
     """List the filters: what share of noise still folds, and what they take from the rest.
 
     Along one axis. white: share of white noise that lies beyond the new Nyquist rate after the
-    filter, and so folds; 1/f: the same of noise whose power falls as 1/f. loss: in the middle of what
-    is kept, in decibels. multiply-adds: for each sample kept of a square map.
+    filter, and so folds; 1/f: the same of noise whose power falls as 1/f. loss: in the middle of
+    what is kept, in decibels. multiply-adds: for each sample kept of a square map.
     """
     rates = numbers(rate, "rate", int)
     if not rates or min(rates) < 2:

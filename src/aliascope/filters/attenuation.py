@@ -1,4 +1,4 @@
-"""What a filter is worth: how much of two kinds of noise still folds, what it takes from the rest."""
+"""What a filter is worth: how much noise still folds, and what it takes from the rest."""
 
 from __future__ import annotations
 

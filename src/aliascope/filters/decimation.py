@@ -65,13 +65,19 @@ def filtered(
     plan = tuple(
         (int(n), r, name, boundary) for n, r in zip(signal.shape[-axes:], rate, strict=True)
     )
-    with torch.autocast(signal.device.type, enabled=False):  # it would round the products
-        x = signal.to(exact)
-        if way == "convolution" or (way == "auto" and _is_short(plan)):
-            x = _convolved(x, plan, decimated)
-        else:
-            x = _multiplied(x, plan, decimated)
-        return x.to(signal.dtype).contiguous(memory_format=memory_format(signal))
+    kind = signal.device.type
+    if torch.is_autocast_enabled(kind):  # it would round the products
+        with torch.autocast(kind, enabled=False):
+            x = _in_full(signal.to(exact), plan, decimated, way)
+    else:
+        x = _in_full(signal.to(exact), plan, decimated, way)
+    return x.to(signal.dtype).contiguous(memory_format=memory_format(signal))
+
+
+def _in_full(x: Tensor, plan: Plan, decimated: bool, way: str) -> Tensor:
+    if way == "convolution" or (way == "auto" and _is_short(plan)):
+        return _convolved(x, plan, decimated)
+    return _multiplied(x, plan, decimated)
 
 
 Plan = tuple[tuple[int, int, str, str], ...]

@@ -54,7 +54,9 @@ class Filtering(TorchFunctionMode):
         self._deferring = False
         if not is_traced():
             self._stand_ins = stand_ins()
-            self._deferring = opened() is not None
+            opening = opened()
+            modules = () if opening is None else opening.model.modules()
+            self._deferring = any(model is each for each in modules)
 
     def __torch_function__(
         self,
@@ -69,10 +71,13 @@ class Filtering(TorchFunctionMode):
         rule = rule_for(known)
         if rule is None:
             return function(*args, **kwargs)
-        try:
+        if is_traced():
             split = rule(known, args, kwargs)
-        except Exception:  # a call that its rule does not understand
-            return function(*args, **kwargs)
+        else:
+            try:
+                split = rule(known, args, kwargs)
+            except Exception:  # a call that its rule does not understand
+                return function(*args, **kwargs)
         if isinstance(split, Stepped):
             output = function(*args, **kwargs)
             split.remember(output)
@@ -157,8 +162,8 @@ class Filtering(TorchFunctionMode):
         if self._of.needs_paths or split.phase:
             if split.phase and self._of.found is None:
                 raise AliascopeError(
-                    f"Whether the slice at {self._path()} drops anything shows only when all of the "
-                    "model has run; run the filtered model once before it is traced."
+                    f"Whether the slice at {self._path()} drops anything shows only when all of "
+                    "the model has run; run the filtered model once before it is traced."
                 )
             if not self._of.takes(Site(self._path(), number, split.op, rate)):
                 return None
@@ -184,8 +189,8 @@ class Filtering(TorchFunctionMode):
             )
         if isinstance(self._of.choice, tuple) and number > 1:
             raise AliascopeError(
-                f"Site {self._path()}#{number} is in a checkpointed module, where it cannot be told "
-                "from the module's other sites; name the module, without a number."
+                f"Site {self._path()}#{number} is in a checkpointed module, where it cannot be "
+                "told from the module's other sites; name the module, without a number."
             )
         self._of.watch(self._model)
 

@@ -1,10 +1,10 @@
 """What stays on a filtered model: which filter, at which sites, and the forward that sees to it.
 
 The root's own ``forward``, an attribute of that one module, enters a function mode in which every
-site runs as *dense operation, filter, decimation*. It is an object of the model, so a copy of it, or
-one that was pickled, has its own. Where torch.compile or torch.export trace the model, they trace
-this with it. (Hooks of the root would not do: torch.compile runs them outside of what it compiles,
-so that the mode would be on while the compiled operations, filtered already, run.)
+site runs as *dense operation, filter, decimation*. It is an object of the model, so a copy of it,
+or one that was pickled, has its own. Where torch.compile or torch.export trace the model, they
+trace this with it. (Hooks of the root would not do: torch.compile runs them outside of what it
+compiles, so that the mode would be on while the compiled operations, filtered already, run.)
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from aliascope.errors import AliascopeError
@@ -30,6 +31,11 @@ Choice = Callable[[Site], bool] | tuple[str, ...] | None
 """Which sites: those that a function says yes to; those named, or in modules named; all."""
 
 _running = threading.local()
+
+STRICT = (
+    "A filtered model cannot be exported with strict=True, under which torch lets slices past "
+    "function modes; pass strict=False to torch.export.export."
+)
 
 
 class Installation:
@@ -151,6 +157,8 @@ class Installation:
         if entered:  # the model called itself
             return forward(*args, **kwargs)
         if is_traced():
+            if torch.compiler.is_dynamo_compiling() and torch.compiler.is_exporting():
+                raise AliascopeError(STRICT)
             return self._run_in(Filtering(self, model), entered, forward, args, kwargs)
         if in_backward():  # a checkpoint runs the whole model again
             mode = Filtering(self, model, again=True)

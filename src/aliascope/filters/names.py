@@ -88,7 +88,7 @@ DESCRIPTIONS = {
     "ideal-circular": "the same of the map repeated end to end",
     "hamming": "ideal, times a Hamming window over frequency",
     **{
-        f"lanczos:{a}": f"sinc of {a} lobes a side, stretched by the rate, windowed by its main lobe"
+        f"lanczos:{a}": f"sinc of {a} lobes a side, windowed by the main lobe of a wider one"
         for a in LOBES
     },
     "box": "mean of r neighbours: blur:2, and average pooling",
