@@ -560,7 +560,7 @@ def test_exported_it_needs_nothing_but_torch(dynamo, options):
 def test_a_strict_export_is_refused(dynamo):
     model = small()
     al.antialias(model)
-    with pytest.raises(Exception, match="FilteredForward|strict=False"):
+    with pytest.raises(Exception, match="pass strict=False"):
         torch.export.export(model, (images(64, 64),), strict=True)
 
 

@@ -151,7 +151,7 @@ class Filtering(TorchFunctionMode):
     def _wanted(self, size: Any, split: Split) -> tuple[int, ...] | None:
         """Rate of a site that is to be filtered; None where it is none, or not to be."""
         if any(isinstance(n, torch.SymInt) for n in size):
-            raise AliascopeError(
+            raise refusal(
                 f"A map of {tuple(size)} samples at {self._path()} has no fixed size, and a filter "
                 "is a matrix for one size; fix height and width, only the batch may be dynamic."
             )
@@ -161,7 +161,7 @@ class Filtering(TorchFunctionMode):
         number = self._count()
         if self._of.needs_paths or split.phase:
             if split.phase and self._of.found is None:
-                raise AliascopeError(
+                raise refusal(
                     f"Whether the slice at {self._path()} drops anything shows only when all of "
                     "the model has run; run the filtered model once before it is traced."
                 )
@@ -261,6 +261,13 @@ class _Convolution:
         if stride is not None:
             call["stride"] = stride
         return self._function(**call)
+
+
+def refusal(message: str) -> Exception:
+    """Make an error; torch.compile can tell of none but Python's own what it says."""
+    if torch.compiler.is_dynamo_compiling():
+        return RuntimeError(message)
+    return AliascopeError(message)
 
 
 def is_traced() -> bool:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from aliascope.errors import AliascopeError
 from aliascope.filters.decimation import filtered
-from aliascope.filters.filtering import Filtering, is_traced
+from aliascope.filters.filtering import Filtering, is_traced, refusal
 from aliascope.filters.probing import probe
 from aliascope.seam.handlers import Batch
 from aliascope.seam.opening import opened
@@ -158,7 +158,7 @@ class Installation:
             return forward(*args, **kwargs)
         if is_traced():
             if torch.compiler.is_dynamo_compiling() and torch.compiler.is_exporting():
-                raise AliascopeError(STRICT)
+                raise refusal(STRICT)
             return self._run_in(Filtering(self, model), entered, forward, args, kwargs)
         if in_backward():  # a checkpoint runs the whole model again
             mode = Filtering(self, model, again=True)
