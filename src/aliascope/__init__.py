@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from aliascope.evaluation.ablate import ablate
     from aliascope.evaluation.measure import measure
     from aliascope.evaluation.shift_consistency import shift_consistency
+    from aliascope.filters.antialias import Antialiasing, antialias
+    from aliascope.filters.matrices import filter_matrix
+    from aliascope.filters.names import filters
     from aliascope.runs.ablation import Ablation
     from aliascope.runs.consistency import Consistency
     from aliascope.runs.measurement import Measurement, load
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Ablation": "aliascope.runs.ablation",
     "AliascopeError": "aliascope.errors",
+    "Antialiasing": "aliascope.filters.antialias",
     "Category": "aliascope.categories",
     "Consistency": "aliascope.runs.consistency",
     "Handler": "aliascope.seam.handlers",
@@ -40,7 +44,9 @@ _HOMES = {
     "SiteList": "aliascope.sites",
     "ablate": "aliascope.evaluation.ablate",
     "aliased_energy": "aliascope.energy",
+    "antialias": "aliascope.filters.antialias",
     "classify": "aliascope.spectrum",
+    "filter_matrix": "aliascope.filters.matrices",
     "find_sites": "aliascope.seam.opening",
     "load": "aliascope.runs.measurement",
     "low_pass": "aliascope.energy",
@@ -51,6 +57,7 @@ _HOMES = {
 __all__ = [
     "Ablation",
     "AliascopeError",
+    "Antialiasing",
     "Category",
     "Consistency",
     "Handler",
@@ -62,7 +69,10 @@ __all__ = [
     "__version__",
     "ablate",
     "aliased_energy",
+    "antialias",
     "classify",
+    "filter_matrix",
+    "filters",
     "find_sites",
     "load",
     "low_pass",
@@ -73,8 +83,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "sites":
-        return importlib.import_module("aliascope.sites")
+    if name in ("filters", "sites"):
+        return importlib.import_module(f"aliascope.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'aliascope' has no attribute {name!r}")

@@ -24,6 +24,7 @@ from aliascope.commands.choices import (
 )
 from aliascope.commands.console import console_for_tables
 from aliascope.commands.evaluate import images_for, named_values, own_cores, own_device, say_what
+from aliascope.commands.filter_choice import FilterChoice
 from aliascope.commands.progress import interruptible, progress
 from aliascope.errors import AliascopeError
 
@@ -52,6 +53,7 @@ def ablate(
     seed: Seed = 0,
     measures: choice.Measures = "energy",
     precision: choice.Precision = "float32",
+    filter: FilterChoice = None,
     resume: choice.Resume = False,
     max_bad: choice.MaxBad = 0.01,
     shard: choice.Shard = None,
@@ -82,6 +84,7 @@ def ablate(
         seed=seed,
         measures=tuple(word.strip() for word in measures.split(",") if word.strip()),
         precision=precision,
+        filter=filter,
         attack=attack,
         eps=tuple(numbers(eps, "eps")),
         attack_steps=attack_steps,
@@ -199,7 +202,7 @@ def _ablate(
     if team.leads:
         from rich.console import Console
 
-        say_what(loaded, data, device, team, console=Console(stderr=True))
+        say_what(loaded, data, device, team, filter=options.filter, console=Console(stderr=True))
     so_far = 0
 
     def kept() -> str:

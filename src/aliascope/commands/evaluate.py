@@ -25,6 +25,7 @@ from aliascope.commands.choices import (
     numbers,
 )
 from aliascope.commands.console import console_for_tables
+from aliascope.commands.filter_choice import FilterChoice
 from aliascope.commands.progress import interruptible, progress
 from aliascope.commands.show import show_measurement
 from aliascope.errors import AliascopeError
@@ -62,6 +63,7 @@ def evaluate(
     detail: choice.Detail = "site",
     precision: choice.Precision = "float32",
     intervene: Intervene = None,
+    filter: FilterChoice = None,
     save_features: choice.SaveFeatures = False,
     resume: choice.Resume = False,
     max_bad: choice.MaxBad = 0.01,
@@ -98,6 +100,7 @@ def evaluate(
         floor_samples=floor_samples,
         precision=precision,
         intervene=tuple(intervene or ()),
+        filter=filter,
         save_features=save_features,
         attack=attack,
         eps=tuple(numbers(eps, "eps")),
@@ -198,7 +201,7 @@ def _evaluate(
 
     images = images_for(loaded, data, options, device)
     if team.leads:
-        say_what(loaded, data, device, team)
+        say_what(loaded, data, device, team, filter=options.filter)
     so_far = 0
 
     def kept() -> str:
@@ -242,12 +245,19 @@ def images_for(loaded: LoadedModel, data: str, options: Options, device: str) ->
 
 
 def say_what(
-    loaded: LoadedModel, data: str, device: str, team: Team, *, console: Console | None = None
+    loaded: LoadedModel,
+    data: str,
+    device: str,
+    team: Team,
+    *,
+    filter: str | None = None,
+    console: Console | None = None,
 ) -> None:
     """Say what is run on what; on standard output by default."""
     share = "" if team.alone else f", {team.index + 1} of {team.size} processes"
+    filtered = "" if filter is None else f", filtered by {filter}"
     (console or console_for_tables()).print(
-        f"{loaded.name} (weights {loaded.weights}) on {data}, {device}{share}\n"
+        f"{loaded.name} (weights {loaded.weights}{filtered}) on {data}, {device}{share}\n"
         f"images: {loaded.preprocessing.describe()}",
         style="dim",
         highlight=False,

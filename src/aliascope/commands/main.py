@@ -12,6 +12,7 @@ import typer
 from aliascope.commands.ablate import ablate
 from aliascope.commands.console import refuse, say_warning
 from aliascope.commands.evaluate import evaluate
+from aliascope.commands.filters import filters
 from aliascope.commands.imagenet import imagenet_app
 from aliascope.commands.oscillations import oscillations_app
 from aliascope.commands.plot import plot_app
@@ -36,7 +37,7 @@ app = typer.Typer(
 app.add_typer(plot_app, name="plot")
 app.add_typer(imagenet_app, name="imagenet")
 app.add_typer(oscillations_app, name="oscillations")
-for command in (sites, evaluate, show, ablate, shift, report, selftest):
+for command in (sites, evaluate, show, ablate, shift, filters, report, selftest):
     app.command()(command)
 
 

@@ -22,9 +22,11 @@ from aliascope.commands.choices import (
     TrainingPrecision,
     ValidationImages,
     WeightDecay,
+    file_name,
     numbers,
 )
 from aliascope.commands.console import console_for_tables
+from aliascope.commands.filter_choice import FilterChoice
 from aliascope.commands.progress import interruptible, progress
 from aliascope.errors import AliascopeError
 
@@ -108,6 +110,7 @@ def train(
     learning_rate: LearningRate = 1e-3,
     weight_decay: WeightDecay = 1e-4,
     precision: TrainingPrecision = "auto",
+    filter: FilterChoice = None,
     device: Device = "auto",
     compile_network: Annotated[
         bool, typer.Option("--compile", help="Compile the network with torch.compile.")
@@ -134,8 +137,10 @@ def train(
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         precision=_precision(precision, chosen),
+        filter=filter or "",
     )
-    folder = output or Path("runs", f"{recipe.network}-A{noise:g}")
+    named = f"-{file_name(filter)}" if filter else ""
+    folder = output or Path("runs", f"{recipe.network}-A{noise:g}{named}")
     _train(recipe, folder, Machine(chosen, compile_network, deterministic), resume)
 
 
@@ -146,7 +151,8 @@ def _train(recipe: Recipe, folder: Path, machine: Machine, resume: bool) -> None
     parameters = recipe.member.parameters(classes=recipe.frequencies**2)
     print(
         f"{recipe.network} ({parameters:,} parameters), "
-        f"A = {recipe.noise:g}, {machine.device}, {recipe.precision}",
+        f"A = {recipe.noise:g}, {machine.device}, {recipe.precision}"
+        f"{f', filtered by {recipe.filter}' if recipe.filter else ''}",
         file=sys.stderr,
     )
     ended = 0

@@ -25,6 +25,7 @@ from aliascope.commands.choices import (
 )
 from aliascope.commands.console import console_for_tables, printable
 from aliascope.commands.evaluate import named_values, own_cores, own_device
+from aliascope.commands.filter_choice import FilterChoice
 from aliascope.commands.progress import interruptible, progress
 from aliascope.errors import AliascopeError
 
@@ -112,6 +113,7 @@ def shift(
     device: Device = "auto",
     seed: Seed = 0,
     precision: choice.Precision = "float32",
+    filter: FilterChoice = None,
     intervene: Intervene = None,
     resume: choice.Resume = False,
     max_bad: choice.MaxBad = 0.01,
@@ -166,7 +168,7 @@ def shift(
             seed=seed,
         )
         place = own_device(device)
-        loaded, handlers = _prepared(loaded, intervene or [], place)
+        loaded, handlers = _prepared(loaded, filter, intervene or [], place)
         found = _shift(
             loaded,
             data,
@@ -191,12 +193,15 @@ def shift(
 
 
 def _prepared(
-    loaded: LoadedModel, intervene: list[str], device: str
+    loaded: LoadedModel, filter: str | None, intervene: list[str], device: str
 ) -> tuple[LoadedModel, Sequence[Handler]]:
     """Give the model as it is shifted under, and the handlers that it is opened with."""
     from aliascope.evaluation.probe import probe
+    from aliascope.filters.written import antialias_as_written
     from aliascope.protocols.intervening import interventions_of
 
+    if filter is not None:
+        antialias_as_written(loaded.network, filter)
     handlers = interventions_of(intervene, probe(loaded, device).sites) if intervene else []
     return loaded, handlers
 

@@ -24,6 +24,7 @@ from aliascope.evaluation.loop import evaluate
 from aliascope.evaluation.options import Options
 from aliascope.evaluation.probe import on_device, refusing_images
 from aliascope.files import replacing
+from aliascope.filters.written import filtering
 from aliascope.models.predictions import class_scores
 from aliascope.protocols.ablation import (
     DEFAULT,
@@ -165,7 +166,7 @@ def plan(
         ran.append(time.perf_counter() - began)
         return output
 
-    with evaluating(model):
+    with filtering(loaded.network, options.filter), evaluating(model):
         targets, note = plan_targets(loaded.network, wanted, run, len(batch))
         run(len(batch))
         run(len(batch))

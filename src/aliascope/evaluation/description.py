@@ -15,6 +15,7 @@ from aliascope.data import Images as ImageSource
 from aliascope.errors import AliascopeError
 from aliascope.evaluation.options import Options
 from aliascope.files import plain
+from aliascope.filters import installed
 from aliascope.runs.measurement import Measurement
 from aliascope.tasks.models import LoadedModel
 from aliascope.version import __version__
@@ -66,7 +67,14 @@ def described_model(loaded: LoadedModel) -> dict[str, Any]:
         "weights": loaded.weights,
         "weights_sha256": loaded.weights_sha256,
         "preprocessing": plain(asdict(loaded.preprocessing)),
+        "filter": _filter_of(loaded),
     }
+
+
+def _filter_of(loaded: LoadedModel) -> dict[str, Any] | None:
+    """Say which filter the network came with, as one that was trained filtered does."""
+    filter = installed(loaded.network)
+    return None if filter is None else filter.describe()
 
 
 def described_images(images: ImageSource, chosen: range) -> dict[str, Any]:

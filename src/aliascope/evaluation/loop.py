@@ -18,6 +18,7 @@ from aliascope.evaluation.probe import probe
 from aliascope.evaluation.resuming import conclude, enter_folder, is_empty, leave_nothing
 from aliascope.evaluation.team import Team
 from aliascope.evaluation.work import Progress, Work
+from aliascope.filters.written import filtering
 from aliascope.measures.engines import check_engine
 from aliascope.runs.measurement import Measurement
 from aliascope.runs.store import Store
@@ -108,9 +109,10 @@ def evaluate(
     torch.manual_seed(options.seed)
     began = time.monotonic()
     try:
-        runner = runner_of(loaded, options, store, device, engine, workspace, compile)
-        work = Work(images, chosen, options, team, max_bad)
-        work.run(runner, workers, progress)
+        with filtering(loaded.network, options.filter):
+            runner = runner_of(loaded, options, store, device, engine, workspace, compile)
+            work = Work(images, chosen, options, team, max_bad)
+            work.run(runner, workers, progress)
         team.wait()
         measurement = Measurement(store)
         if len(measurement.samples) == 0 and work.whole(store):

@@ -10,6 +10,7 @@ from torch import nn
 
 from aliascope.errors import AliascopeError
 from aliascope.files import plain
+from aliascope.filters.written import read_written
 from aliascope.measures import DEFAULT, DETAILS, FLOOR_SAMPLES, Counter, make_measures
 from aliascope.models.execution import check_precision
 from aliascope.protocols.attacks import PUBLISHED_EPS, PUBLISHED_STEPS, Attack
@@ -56,6 +57,8 @@ class Options:
         Interventions, ``NAME[:DOSE][@SITE,...]``; see
         :func:`aliascope.protocols.intervening.read_intervention`. An attack is on the model without
         them.
+    filter : str or None
+        Filter the network's sites: ``NAME`` or ``NAME@SITE,...``; see :func:`aliascope.antialias`.
     save_features : bool
         Keep the input of the classifier's last layer.
     attack : str or None
@@ -90,6 +93,7 @@ class Options:
     floor_samples: int = FLOOR_SAMPLES
     precision: str = "float32"
     intervene: tuple[str, ...] = ()
+    filter: str | None = None
     save_features: bool = False
     attack: str | None = None
     eps: tuple[float, ...] = PUBLISHED_EPS
@@ -107,6 +111,8 @@ class Options:
         check_precision(self.precision)
         for written in self.intervene:
             read_intervention(written)
+        if self.filter is not None:
+            read_written(self.filter)
         if self.attack is None:
             for name in OF_ATTACK:
                 if getattr(self, name) != getattr(Options, name, {}):

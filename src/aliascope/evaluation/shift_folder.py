@@ -31,6 +31,7 @@ from aliascope.evaluation.shift_views import ShiftRunner, described_handlers
 from aliascope.evaluation.team import Team
 from aliascope.evaluation.work import Progress, begin_worker
 from aliascope.files import plain
+from aliascope.filters import installed
 from aliascope.models.execution import products_in, settle_layout
 from aliascope.runs.consistency import Consistency
 from aliascope.runs.shift_parts import (
@@ -133,6 +134,9 @@ def _description(
     handlers: Sequence[Handler],
 ) -> dict[str, Any]:
     under = described_handlers(handlers)
+    filter = installed(loaded.network)
+    if filter is not None:
+        under.insert(0, f"filter {filter.filter}")
     if options.attack is not None:
         under.insert(0, f"{options.attack} eps={options.eps:g}")
     return {

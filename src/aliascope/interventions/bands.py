@@ -30,6 +30,7 @@ class Bands:
 
     Examples
     --------
+    >>> import torch
     >>> x = torch.randn(1, 1, 8, 8, dtype=torch.float64)
     >>> bands = Bands.of(x, (2, 2))
     >>> torch.allclose(bands.mean + bands.low + bands.high, x)
@@ -85,6 +86,7 @@ def energy_of(signal: Tensor, axes: int) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> energy_of(torch.full((1, 2, 3), 2.0), 1).flatten()
     tensor([12., 12.], dtype=torch.float64)
     """

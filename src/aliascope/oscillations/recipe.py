@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from torch import nn
+
 from aliascope.errors import AliascopeError
+from aliascope.filters.written import antialias_as_written, read_written
 from aliascope.models.execution import check_precision
 from aliascope.oscillations.images import Oscillations, split_seed
 from aliascope.oscillations.networks import Network, find_network
@@ -43,6 +46,9 @@ class Recipe:
     precision : {"float32", "bfloat16"}
         Of the products in the forward and backward pass; weights, batch norm's statistics and
         Adam stay in float32.
+    filter : str
+        What the network's sites are filtered by, as ``blur:3`` or ``ideal@SITE,...`` (see
+        :func:`aliascope.antialias`), in training and whenever it is loaded; "" for nothing.
 
     Raises
     ------
@@ -69,6 +75,7 @@ class Recipe:
     decay_factor: float = 0.1
     weight_decay: float = 1e-4
     precision: str = "float32"
+    filter: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "network", find_network(self.network).name)
@@ -87,11 +94,20 @@ class Recipe:
                     f"{name} is {getattr(self, name):g}, but it must be 0 or more, and finite."
                 )
         check_precision(self.precision)
+        if self.filter:
+            read_written(self.filter)
 
     @property
     def member(self) -> Network:
         """The network, unbuilt."""
         return find_network(self.network)
+
+    def build(self, seed: int = 0) -> nn.Module:
+        """Make the network, filtered where the recipe says so, with random weights."""
+        network = self.member.build(classes=self.frequencies**2, seed=seed)
+        if self.filter:
+            antialias_as_written(network, self.filter)
+        return network
 
     def images(self, split: str) -> Oscillations:
         """Images of ``"train"``, ``"validation"`` or ``"test"`` (as many as for validation)."""
@@ -107,8 +123,8 @@ class Recipe:
         return self.learning_rate * (self.decay_factor if epoch >= self.decay_epoch else 1.0)
 
     def plain(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return asdict(self)
+        """As JSON has it; a filter only where there is one."""
+        return {name: value for name, value in asdict(self).items() if name != "filter" or value}
 
     @classmethod
     def from_plain(cls, content: Mapping[str, Any]) -> Recipe:
@@ -120,8 +136,8 @@ class Recipe:
             If a field is missing, unknown or of the wrong type.
         """
         types = {field.name: field.type for field in fields(cls)}
-        if set(content) != set(types):
-            odd = sorted(set(content) ^ set(types))
+        odd = sorted((set(content) ^ set(types)) - {"filter"})
+        if odd:
             raise AliascopeError(f"The recipe has missing or unknown fields ({', '.join(odd)}).")
         numbers = {"int": int, "float": (int, float), "str": str}
         for name, value in content.items():

@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -159,11 +159,12 @@ def train(
 
 def _check_same(files: TrainingFolder, recipe: Recipe, resume: bool) -> dict[str, Any]:
     content = files.read()
-    there = Recipe.from_plain(content["recipe"]).plain()
-    for name, value in recipe.plain().items():
+    there = asdict(Recipe.from_plain(content["recipe"]))
+    for name, value in asdict(recipe).items():
         if there[name] != value:
+            had, wanted = (known if known != "" else "none" for known in (there[name], value))
             raise AliascopeError(
-                f"{files.folder} holds a training with {name} {there[name]}, not {value}: give "
+                f"{files.folder} holds a training with {name} {had}, not {wanted}: give "
                 "another folder, or the same options."
             )
     if not resume:
@@ -180,7 +181,7 @@ class _Session:
     def __init__(self, recipe: Recipe, machine: Machine) -> None:
         self.recipe = recipe
         self.device = torch.device(machine.device)
-        self.network = recipe.member.build(classes=recipe.frequencies**2, seed=recipe.seed)
+        self.network = recipe.build(recipe.seed)
         self.network.to(self.device)
         self.network.to(memory_format=fast_layout(self.network, self.device))
         self._run = torch.compile(self.network) if machine.compile else self.network
@@ -276,7 +277,7 @@ class _Session:
 
     def test(self) -> Scores:
         """Measure the best weights, in float32, on images that chose nothing."""
-        network = self.recipe.member.build(classes=self.recipe.frequencies**2)
+        network = self.recipe.build()
         network.load_state_dict(self.best)
         network.to(self.device).eval()
         images = Supply(self.recipe.images("test"), self.device)

@@ -152,6 +152,11 @@ class Found:
         key = (site.path, 0, site.op, site.rate)
         self._entries.setdefault(key, Entry(site, False, reason))
 
+    def lossless(self) -> list[Site]:
+        """Give the slices that together drop nothing, those that are not listed too."""
+        entries = self._entries.values()
+        return [each.site for each in entries if each.lossless or not each.listed]
+
     def listing(self) -> SiteList:
         """List the sites, with names."""
         entries = [entry for entry in self._entries.values() if entry.listed]

@@ -164,7 +164,7 @@ class Seam(TorchFunctionMode):
             assert cut is not None
             return self._open_in_parts(call, split, cut)
         dense = raw if split.batched else raw.unsqueeze(0)
-        rate = _rate_at(dense.shape[2:], split.rate)
+        rate = rate_at(dense.shape[2:], split.rate)
         if rate is None or dense.numel() == 0:
             return call.run()
         if dense.dtype == torch.bool or dense.is_complex():
@@ -194,7 +194,7 @@ class Seam(TorchFunctionMode):
             return False
         with torch.no_grad():
             one = _smallest_part(split)
-        rate = _rate_at(one.shape[2:], split.rate)
+        rate = rate_at(one.shape[2:], split.rate)
         if rate is None or not _has_values(one):
             return False
         site = self._found.upcoming(call.path, split.op, rate)
@@ -299,7 +299,7 @@ class Seam(TorchFunctionMode):
     def _open_in_parts(self, call: _Call, split: Split, cut: Cut) -> Any:
         """Open a site part by part: of each, the dense signal is taken, decimated and let go."""
         assert split.part is not None
-        rate = _rate_at(cut.shape[2:], split.rate)
+        rate = rate_at(cut.shape[2:], split.rate)
         if rate is None:
             return call.run()
         entry = self._found.at(call.path, split, cut.shape, rate)
@@ -432,7 +432,7 @@ def _unbatched(dense: Tensor, split: Split) -> Tensor:
     return dense if split.batched else dense.squeeze(0)
 
 
-def _rate_at(size: Sequence[int], rate: Sequence[int]) -> tuple[int, ...] | None:
+def rate_at(size: Sequence[int], rate: Sequence[int]) -> tuple[int, ...] | None:
     """Rate at a dense signal of this size; None where it is no site.
 
     An axis with a single sample has nothing to drop; an output of one sample per axis keeps no

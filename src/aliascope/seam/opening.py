@@ -16,11 +16,13 @@ from aliascope.errors import AliascopeError
 from aliascope.seam.counting import count_samples
 from aliascope.seam.found import Entry, Found
 from aliascope.seam.handlers import Batch, Columns, Handler, Keep, check_handler
+from aliascope.seam.installed import installed_in
 from aliascope.seam.interception import Around, Seam
 from aliascope.seam.tracking import ROOT, Call, ModuleTracker, generator_frame, in_backward
 from aliascope.sites import Site, SiteList
 
 _active = threading.Lock()
+_opened: list[Opening] = []
 
 
 class Pass:
@@ -145,8 +147,7 @@ class Opening:
         listener: Listener | None = None,
     ) -> None:
         self.model = original_module(model)
-        self.handlers = list(handlers)
-        for handler in self.handlers:
+        for handler in handlers:
             check_handler(handler)
         self.workspace = workspace
         self._listener = listener
@@ -154,6 +155,9 @@ class Opening:
         self._tracker = ModuleTracker(
             self.model, self._call_begins, self._call_ends, again=lambda: self._seam
         )
+        # A filter that stays on the model is part of it: what comes after sees what it gives.
+        self._installed = installed_in(self._tracker.names())
+        self.handlers = [*self._installed, *handlers]
         self._seam = Seam(
             self._path,
             self.handlers,
@@ -249,6 +253,8 @@ class Opening:
             )
         try:
             self._exit.callback(_active.release)
+            self._exit.callback(_opened.clear)
+            _opened.append(self)
             self._exit.enter_context(_eager_compiled_modules())
             self._exit.enter_context(self._tracker)
             self._exit.enter_context(self._seam)
@@ -368,6 +374,8 @@ class Opening:
         return Batch(numbers, device, None if listener is None else listener.keeping())
 
     def _note_change(self, handler: Handler) -> None:
+        if any(handler is each for each in self._installed):
+            return
         if self._pass is not None and all(handler is not each for each in self._pass.changed_by):
             self._pass.changed_by.append(handler)
 
@@ -398,6 +406,17 @@ class Opening:
         self._pass = None
         if self._listener is not None:
             self._listener.fails()
+
+
+def opened() -> Opening | None:
+    """Give the opening that is active in this process; None where there is none.
+
+    Examples
+    --------
+    >>> opened() is None
+    True
+    """
+    return _opened[0] if _opened else None
 
 
 def _scripted_functions(model: nn.Module) -> Iterator[tuple[str, str]]:

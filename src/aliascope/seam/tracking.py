@@ -107,6 +107,10 @@ class ModuleTracker:
         """Path of a module of the model."""
         return self._names[module]
 
+    def names(self) -> Iterator[tuple[str, nn.Module]]:
+        """Path and module of each."""
+        return ((name, module) for module, name in self._names.items())
+
     def own_call(self) -> Call | None:
         """Find the model's own forward under way, and its arguments, where no hook tells of it."""
         found = None

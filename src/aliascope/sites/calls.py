@@ -42,11 +42,24 @@ def _forms(axes: int, name: str) -> list[Any]:
     return [*dict.fromkeys(form for form in homes if form is not None), f"aten::{name}"]
 
 
+_names: dict[Any, str] = {}
+"""Names of functions: torch.compile, which traces the rules of a filtered model, can look a
+function up in a dictionary, but cannot search in its ``__name__``."""
+
+
+def name_of(function: Any) -> str:
+    """Name a function, such as max_pool2d_with_indices."""
+    return _names[function] if function in _names else str(function.__name__)
+
+
 def spatial_axes(function: Any) -> int:
     """Read the number of spatial axes off a function's name, such as max_pool2d_with_indices."""
-    return next(axes for axes in (1, 2, 3) if f"{axes}d" in function.__name__)
+    name = name_of(function)
+    return next(axes for axes in (1, 2, 3) if f"{axes}d" in name)
 
 
 def all_axes(*names: str) -> list[Any]:
     """List all forms of the functions, for 1 to 3 spatial axes; ``{}`` stands for the number."""
-    return [form for axes in (1, 2, 3) for name in names for form in _forms(axes, name)]
+    forms = [form for axes in (1, 2, 3) for name in names for form in _forms(axes, name)]
+    _names.update({form: form.__name__ for form in forms if not isinstance(form, str)})
+    return forms

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aliascope.sites.calls import all_axes, bind, per_axis, spatial_axes
+from aliascope.sites.calls import all_axes, bind, name_of, per_axis, spatial_axes
 from aliascope.sites.registry import register
 from aliascope.sites.split import Split, Unsupported
 
@@ -134,7 +134,7 @@ def _with_indices(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Callable[[Tensor], Any]:
     """Give the decimated signal back as the original does: with its indices, if it returns them."""
-    name = function.__name__
+    name = name_of(function)
     # All but the functional forms of adaptive max pooling return indices without being asked.
     functional = getattr(F, name, None)
     always = "with_indices" in name or ("adaptive_max" in name and function is not functional)
@@ -266,7 +266,7 @@ def _adaptive_pool(
     if not isinstance(rate, tuple):
         return rate
     finish = _with_indices(function, args, kwargs)
-    if "max" in function.__name__:
+    if "max" in name_of(function):
         windows = [_Window(n, r, r, 0) for n, r in zip(size, rate, strict=True)]
         return Split.by_channel(
             "adaptive_pool", rate, x, lambda x: _dense_max_pool(x, windows), finish

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
@@ -68,8 +69,9 @@ def _slice(
 
 def _sliced(x: Tensor, plain: Index) -> Split | Stepped | Unsupported | None:
     """Split a slice, together with the one that x came from where they step along other axes."""
-    whole = _Slice(x, tuple(slice(*s.indices(n)) for s, n in zip(plain, x.shape, strict=True)))
-    before = _stepped.get(x)
+    whole = _Slice(x, tuple(_known(s, n) for s, n in zip(plain, x.shape, strict=True)))
+    # torch.compile, which traces a filtered model, can look nothing up by a tensor's identity.
+    before = None if torch.compiler.is_dynamo_compiling() else _stepped.get(x)
     if before is not None:
         whole = _joined(before, whole) or whole
     stepped = {axis for axis, step in enumerate(whole.steps) if step > 1}
@@ -92,6 +94,11 @@ def _sliced(x: Tensor, plain: Index) -> Split | Stepped | Unsupported | None:
         source=source,
         phase=_phase(whole, space),
     )
+
+
+def _known(s: slice, n: int) -> slice:
+    """Give a slice of n samples known ends; all of them may be a number that is yet to be known."""
+    return slice(0, n, 1) if s == slice(None) else slice(*s.indices(n))
 
 
 def _joined(before: _Slice, after: _Slice) -> _Slice | None:

@@ -87,10 +87,10 @@ def load_model(
     name : str
         ``torchvision:NAME``; ``timm:NAME``, with or without a tag; ``efficientnet_lite0``, ``1`` or
         ``2``, whose weights come with packages; ``oscillations``, whose weights come with
-        Aliascope, or ``oscillations:RUN``, those of a training of one's own; or ``MODULE:FUNCTION``, a function
-        called without arguments that returns the network, in a module that may lie in the current
-        directory. A timm recipe that would squash or pad the picture is replaced by the centre
-        crop.
+        Aliascope, or ``oscillations:RUN``, those of a training of one's own; or
+        ``MODULE:FUNCTION``, a function called without arguments that returns the network, in a
+        module that may lie in the current directory. A timm recipe that would squash or pad the
+        picture is replaced by the centre crop.
     weights : str, default "default"
         ``"default"``: the published ones, downloaded where they are not yet cached. ``"none"``:
         random ones. A name of torchvision's, such as ``IMAGENET1K_V1``. Or a file: safetensors, or

@@ -162,7 +162,7 @@ def plan_oscillations(name: str, weights: str) -> Plan:
     folder = trained_folder(name, ended=weights == "default")
     recipe = folder.recipe()
     pixels = OscillationPixels.of(recipe.noise, recipe.frequencies)
-    plain = partial(recipe.member.build, classes=recipe.frequencies**2)
+    plain = recipe.build  # with the filter that it was trained with
     if weights == "none":
         return Plan(pixels, "none", plain)
     file = folder.best if weights == "default" else weights_file(name, weights)

@@ -1,0 +1,97 @@
+"""The command ``aliascope filters``: what there is, and what each is worth."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from aliascope.commands.choices import numbers
+from aliascope.commands.console import console_for_tables
+from aliascope.errors import AliascopeError
+
+COLUMNS = (
+    "filter",
+    "rate",
+    "white_folds",
+    "one_over_f_folds",
+    "pass_band_loss_db",
+    "multiply_adds",
+)
+
+
+def filters(
+    rate: Annotated[
+        str, typer.Option(metavar="R,...", help="Decimation rates, each 2 or more.")
+    ] = "2,4",
+    size: Annotated[
+        int, typer.Option(metavar="N", help="Samples a side of the map whose filtering is counted.")
+    ] = 56,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="As CSV.")] = False,
+) -> None:
+    """List the filters: what share of noise still folds, and what they take from the rest.
+
+    Along one axis. white: share of white noise that lies beyond the new Nyquist rate after the
+    filter, and so folds; 1/f: the same of noise whose power falls as 1/f. loss: in the middle of
+    what is kept, in decibels. multiply-adds: for each sample kept of a square map.
+    """
+    rates = numbers(rate, "rate", int)
+    if not rates or min(rates) < 2:
+        raise AliascopeError(f"rate is {rate!r}, but rates are whole numbers from 2 on.")
+    if size < 1:
+        raise AliascopeError(f"size is {size}, but it must be 1 or more.")
+    if as_json and as_csv:
+        raise AliascopeError("--json and --csv exclude each other; pass one of them.")
+    rows = [row for each in rates for row in _rows(each, size)]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    elif as_csv:
+        writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        console_for_tables().print(_table(rows, len(rates)))
+
+
+def _rows(rate: int, size: int) -> list[dict[str, Any]]:
+    from aliascope.filters.attenuation import folded_share, multiply_adds, pass_band_loss
+    from aliascope.filters.names import DESCRIPTIONS
+
+    return [
+        {
+            "filter": name or "none",
+            "rate": rate,
+            "white_folds": folded_share(name, rate),
+            "one_over_f_folds": folded_share(name, rate, "1/f"),
+            "pass_band_loss_db": pass_band_loss(name, rate),
+            "multiply_adds": multiply_adds(name, rate, size),
+        }
+        for name in (None, *DESCRIPTIONS)
+    ]
+
+
+def _table(rows: list[dict[str, Any]], rates: int) -> Table:
+    from aliascope.filters.names import DESCRIPTIONS
+
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    shown.add_column("filter", no_wrap=True)
+    for column in ("rate", "white %", "1/f %", "loss dB", "multiply-adds"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    shown.add_column("")
+    for row in rows:
+        shown.add_row(
+            row["filter"],
+            str(row["rate"]),
+            f"{100 * row['white_folds']:.1f}",
+            f"{100 * row['one_over_f_folds']:.1f}",
+            f"{row['pass_band_loss_db']:.1f}",
+            str(row["multiply_adds"]),
+            DESCRIPTIONS.get(row["filter"], "plain decimation"),
+        )
+    return shown
