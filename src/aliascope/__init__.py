@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aliascope.filters.matrices import filter_matrix
     from aliascope.filters.names import filters
     from aliascope.runs.ablation import Ablation
+    from aliascope.runs.comparison import Comparison, compare
     from aliascope.runs.consistency import Consistency
     from aliascope.runs.measurement import Measurement, load
     from aliascope.scope import Scope
@@ -35,6 +36,7 @@ _HOMES = {
     "AliascopeError": "aliascope.errors",
     "Antialiasing": "aliascope.filters.antialias",
     "Category": "aliascope.categories",
+    "Comparison": "aliascope.runs.comparison",
     "Consistency": "aliascope.runs.consistency",
     "Handler": "aliascope.seam.handlers",
     "Measurement": "aliascope.runs.measurement",
@@ -46,6 +48,7 @@ _HOMES = {
     "aliased_energy": "aliascope.energy",
     "antialias": "aliascope.filters.antialias",
     "classify": "aliascope.spectrum",
+    "compare": "aliascope.runs.comparison",
     "filter_matrix": "aliascope.filters.matrices",
     "find_sites": "aliascope.seam.opening",
     "load": "aliascope.runs.measurement",
@@ -59,6 +62,7 @@ __all__ = [
     "AliascopeError",
     "Antialiasing",
     "Category",
+    "Comparison",
     "Consistency",
     "Handler",
     "Measurement",
@@ -71,6 +75,7 @@ __all__ = [
     "aliased_energy",
     "antialias",
     "classify",
+    "compare",
     "filter_matrix",
     "filters",
     "find_sites",

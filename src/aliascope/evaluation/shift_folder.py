@@ -136,7 +136,7 @@ def _description(
     under = described_handlers(handlers)
     filter = installed(loaded.network)
     if filter is not None:
-        under.insert(0, f"filter {filter.filter}")
+        under.insert(0, f"filter {filter.describe()['filter']}")
     if options.attack is not None:
         under.insert(0, f"{options.attack} eps={options.eps:g}")
     return {
