@@ -176,3 +176,49 @@ def test_the_command_prints_a_table_json_and_csv(here):
     assert alone.returncode == 2 and "One run is given" in alone.stderr
     missing = run("no-such")
     assert missing.returncode == 2 and "Traceback" not in missing.stderr
+
+
+# -- figures and pages, from the result ------------------------------------------------------------
+
+
+def drawn(figure, gid):
+    return next(
+        artist for axes in figure.axes for artist in axes.get_children() if artist.get_gid() == gid
+    )
+
+
+def test_the_figure_shows_the_table():
+    x, y = images()
+    found = al.compare(
+        al.measure(net(), [(x, y)], measures=["energy"]),
+        al.measure(net(1), [(x, y)], measures=["energy"]),
+    )
+    figure, table = found.plot.comparison(), found.table()
+    for end in ("before", "after", "difference"):
+        np.testing.assert_allclose(drawn(figure, end).get_xdata(), 100 * table[end])
+    with pytest.raises(al.AliascopeError, match="both runs measured aliased_energy"):
+        found.plot.comparison(value="tangled")
+
+
+def test_figures_are_fit_for_papers_and_the_same_each_time(tmp_path):
+    from aliascope import figures
+
+    x, y = images()
+    figure = al.measure(net(), [(x, y)]).plot.energy()
+    for kind in ("pdf", "svg"):
+        first, second = (figures.save(figure, tmp_path / f"{n}.{kind}") for n in "ab")
+        content = first.read_bytes()
+        assert content == second.read_bytes()
+        assert b"/Type3" not in content and b"Date" not in content
+    assert b"CIDFontType2" in (tmp_path / "a.pdf").read_bytes()  # TrueType
+    assert b"aliased energy" in (tmp_path / "a.svg").read_bytes().lower()  # text, not outlines
+
+
+def test_a_measurement_draws_itself_and_writes_its_page(tmp_path):
+    x, y = images()
+    m = al.measure(net(), [(x, y)])
+    assert {"energy", "pie", "boxes"} <= set(dir(m.plot))
+    with pytest.raises(AttributeError, match="no figure 'cake'; there are energy, "):
+        m.plot.cake()
+    page = m.report(tmp_path / "page.html")
+    assert page.read_text(encoding="utf-8").lower().startswith("<!doctype html>")

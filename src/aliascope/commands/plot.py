@@ -230,6 +230,42 @@ def spectrum(run: Run, site: Site, output: Figure = None, condition: AtCondition
     _save(figure, output or _place(run, f"spectrum-{_file_name(name)}", condition=condition))
 
 
+@plot_app.command("compare")
+def plot_comparison(
+    runs: Annotated[
+        tuple[Path, Path],
+        typer.Argument(metavar="RUN RUN", help="Folders of two runs.", show_default=False),
+    ],
+    value: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="aliased_energy, no_pass, non_aliased, aliased or tangled.",
+            show_default="the first that both measured",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="PNG, SVG or PDF, by its ending.",
+            show_default="second RUN/compare.png",
+        ),
+    ] = None,
+    condition: AtCondition = None,
+) -> None:
+    """Draw two runs at each site with their paired difference; the table goes beside as CSV."""
+    from aliascope import figures
+    from aliascope.runs.comparison import compare
+
+    found = compare(*runs, condition=condition)
+    place = output or runs[1] / "compare.png"
+    _save(figures.comparison(found, value=value), place)
+    figures.save_table(found.table(), place.with_suffix(".csv"))
+
+
 @plot_app.command()
 def shift(
     folder: Annotated[

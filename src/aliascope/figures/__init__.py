@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from aliascope.errors import AliascopeError
@@ -16,6 +18,7 @@ from aliascope.figures.adversarial import adversarial
 from aliascope.figures.bars import channels, sites
 from aliascope.figures.boxes import boxes
 from aliascope.figures.colorbar import colorbar
+from aliascope.figures.comparison import comparison
 from aliascope.figures.energy import energy
 from aliascope.figures.pie import pie
 from aliascope.figures.pixels import pixels
@@ -29,6 +32,7 @@ __all__ = [
     "boxes",
     "channels",
     "colorbar",
+    "comparison",
     "energy",
     "pie",
     "pixels",
@@ -39,6 +43,13 @@ __all__ = [
     "spectrum",
     "thresholds",
 ]
+
+FOR_PAPERS: Any = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "aliascope"}
+"""TrueType in PDF, since publishers refuse Type 3 fonts; text in SVG stays text, and can be
+searched and edited; the same figure is the same file."""
+
+UNDATED: dict[str, dict[str, str | None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+"""A file that says when it was made differs each time."""
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -79,8 +90,9 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 300) -> Pat
             f"{path} ends in {path.suffix or 'nothing'}, but figures are written as "
             f"{', '.join(FORMATS)}; name it so."
         )
-    with writing(path, ELSEWHERE), replacing(path) as draft:
-        figure.savefig(draft, dpi=dpi, facecolor="white", format=path.suffix[1:].lower())
+    kind = path.suffix[1:].lower()
+    with writing(path, ELSEWHERE), replacing(path) as draft, rc_context(FOR_PAPERS):
+        figure.savefig(draft, dpi=dpi, facecolor="white", format=kind, metadata=UNDATED.get(kind))
     return path
 
 

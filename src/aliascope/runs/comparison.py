@@ -13,6 +13,7 @@ import pandas as pd
 from aliascope.categories import COLUMNS
 from aliascope.errors import AliascopeError
 from aliascope.files import plain
+from aliascope.runs.drawing import Plots
 from aliascope.runs.energy import ENERGY
 from aliascope.runs.fractions import fractions_of
 from aliascope.runs.measurement import Measurement, load
@@ -146,6 +147,11 @@ class Comparison:
             ),
             indent=1,
         )
+
+    @property
+    def plot(self) -> Plots:
+        """Figures of it: ``plot.comparison()``."""
+        return Plots(self, ["comparison"])
 
     def __repr__(self) -> str:
         lines = [self.table().round(4).to_string(), f"{len(self.images)} images", *self.notes]

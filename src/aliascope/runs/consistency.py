@@ -13,6 +13,7 @@ import pandas as pd
 
 from aliascope.errors import AliascopeError
 from aliascope.files import plain
+from aliascope.runs.drawing import Plots
 from aliascope.runs.image_intervals import over_images
 from aliascope.runs.shift_parts import (
     COLUMNS,
@@ -329,6 +330,11 @@ class Consistency:
         if self.labelled:
             heads += ["accuracy %", "shifted %", "under all %"]
         return heads, rows
+
+    @property
+    def plot(self) -> Plots:
+        """Figures of it: ``plot.shift()``."""
+        return Plots(self, ["shift"])
 
     def __repr__(self) -> str:
         heads, rows = self.cells()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,6 +18,7 @@ from aliascope.runs.accuracy import accuracy_of
 from aliascope.runs.arrays import Array
 from aliascope.runs.conditions import CLEAN, Condition, find, ordered
 from aliascope.runs.description import CriterionOfRun, conditions_of, criterion_of
+from aliascope.runs.drawing import OF_MEASUREMENTS, Plots
 from aliascope.runs.floor import FLOOR, at_level, levels_of, measured_fractions
 from aliascope.runs.fractions import (
     channel_fractions,
@@ -645,6 +648,50 @@ class Measurement:
         2
         """
         return shown.json_of(self, accounting)
+
+    @property
+    def plot(self) -> Plots:
+        """Figures of the run: ``m.plot.energy()`` gives that of :func:`aliascope.figures.energy`.
+
+        Examples
+        --------
+        >>> import torch, aliascope as al
+        >>> m = al.measure(torch.nn.AvgPool2d(2), [torch.rand(2, 3, 16, 16)])
+        >>> type(m.plot.energy()).__name__
+        'Figure'
+        """
+        return Plots(self, OF_MEASUREMENTS)
+
+    def report(self, path: str | os.PathLike[str], **settings: Any) -> Path:
+        """Write the run as one web page that works offline.
+
+        Parameters
+        ----------
+        path : path
+            HTML file to write.
+        **settings
+            As for :func:`aliascope.report.write_page`: accounting, colours, max_samples.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        AliascopeError
+            If it cannot be written.
+
+        Examples
+        --------
+        >>> import tempfile, torch, aliascope as al
+        >>> m = al.measure(torch.nn.AvgPool2d(2), [torch.rand(2, 3, 16, 16)])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     m.report(folder + "/page.html").suffix
+        '.html'
+        """
+        page: Path = importlib.import_module("aliascope.report").write_page(self, path, **settings)
+        return page
 
     def __repr__(self) -> str:
         return shown.text_of(self)
