@@ -447,3 +447,28 @@ def test_epsilons_may_be_written_with_spaces_or_commas(here, capsys, written):
         "fgsm eps=0",
         "fgsm eps=0.01",
     ]
+
+
+@pytest.mark.parametrize("more", [[], ["--json"], ["--csv"]])
+def test_a_reader_that_has_seen_enough_is_no_fault(more):
+    with subprocess.Popen(
+        [sys.executable, "-m", "aliascope", "sites", "-m", "torchvision:resnet18", *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.close()  # before anything is written
+        complaint = process.stderr.read()
+    assert process.returncode == 0 and complaint == ""
+
+
+def test_sites_are_printed_as_data_too():
+    command = [sys.executable, "-m", "aliascope", "sites", "-m", "torchvision:resnet18"]
+    found = {
+        kind: subprocess.run([*command, f"--{kind}"], capture_output=True, text=True, check=True)
+        for kind in ("json", "csv")
+    }
+    sites = json.loads(found["json"].stdout)["sites"]
+    assert len(sites) == 8 and sites[0]["name"] == "conv1" and sites[0]["rate"] == [2, 2]
+    lines = found["csv"].stdout.splitlines()
+    assert len(lines) == 9 and lines[1].startswith("conv1,")

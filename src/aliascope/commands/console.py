@@ -12,10 +12,18 @@ WIDTH_OF_FILES = 160
 """Columns of output that is no terminal."""
 
 
+class TableConsole(Console):
+    """A console whose reader may go away, as ``| head`` does, without that being a fault."""
+
+    def on_broken_pipe(self) -> None:
+        """End as if all had been read."""
+        raise BrokenPipeError
+
+
 def console_for_tables() -> Console:
     """Give a console as wide as the terminal, or as a file's lines may be."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH_OF_FILES)
+    console = TableConsole()
+    return console if console.is_terminal else TableConsole(width=WIDTH_OF_FILES)
 
 
 def printable(text: str) -> str:

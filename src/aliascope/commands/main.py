@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import warnings
 from typing import Annotated, Any
@@ -102,8 +103,16 @@ def main(args: list[str] | None = None) -> None:
     try:
         words = _joined_epsilons(sys.argv[1:] if args is None else args)
         code = command.main(args=words, prog_name="aliascope", standalone_mode=False)
+        sys.stdout.flush()
     except AliascopeError as error:
         refuse(str(error))
+    except SystemExit:  # click's own end where the reader has gone
+        if type(sys.stdout).__name__ == "PacifyFlushWrapper":
+            raise SystemExit(0) from None
+        raise
+    except BrokenPipeError:  # whoever reads, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
     except KeyboardInterrupt:
         print("aliascope: interrupted.", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
