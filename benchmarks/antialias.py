@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.antialias [-o FILE] [--only WORD] [--largest MILLIONS]`` installs ``blur:3``
 at all sites of each, runs it, takes it off again and runs it once more. One line each: sites
-filtered, whether shapes and keys stayed, how much the output changed, and whether it is bit for bit as before
-when the filter is off.
+filtered, whether shapes and keys stayed, whether the output changed, and whether it is bit for bit
+as before when the filter is off.
 """
 
 from __future__ import annotations

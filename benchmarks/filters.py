@@ -23,7 +23,7 @@ import aliascope as al
 
 
 class BlurThenConv(nn.Module):
-    """composer's BlurConv2d with ``blur_first``: a zero-padded depthwise binomial, then the conv."""
+    """composer's BlurConv2d with ``blur_first``: a zero-padded binomial, then the convolution."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
