@@ -1,9 +1,9 @@
 """Compile and export filtered models, and say how far each is from the model run as it is.
 
 ``python -m benchmarks.exports`` takes ResNet-18, EfficientNet-Lite0, ConvNeXt-atto, Swin-T and a
-net of functional calls, of random weights, filters all sites, and prints the largest difference of the
-output, relative to the largest output: torch.compile (one graph, ``--backend``), torch.export and
-onnxruntime.
+net of functional calls, of random weights, filters all sites, and prints the largest difference of
+the output, relative to the largest output: torch.compile (one graph, ``--backend``), torch.export
+and onnxruntime.
 """
 
 from __future__ import annotations
