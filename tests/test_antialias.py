@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -476,6 +478,27 @@ def test_a_checkpointed_function_that_is_no_module_is_refused():
         model(images(8, 8).requires_grad_())
 
 
+def test_in_distributed_data_parallel_the_wrapped_model_is_filtered(tmp_path):
+    import torch.distributed as dist
+
+    if not dist.is_available():
+        pytest.skip("torch comes without torch.distributed")
+    store = f"file://{tmp_path / 'store'}"
+    dist.init_process_group("gloo", init_method=store, rank=0, world_size=1)
+    try:
+        model, x = small().train(), images(64, 64)
+        parallel = nn.parallel.DistributedDataParallel(model)
+        assert al.antialias(parallel, "blur:3").model is model
+        twin = small().train()
+        al.antialias(twin, "blur:3")
+        parallel(x).square().sum().backward()
+        twin(x).square().sum().backward()
+        for one, other in zip(model.parameters(), twin.parameters(), strict=True):
+            assert torch.allclose(one.grad, other.grad, atol=1e-6)
+    finally:
+        dist.destroy_process_group()
+
+
 # -- copies -------------------------------------------------------------------------------------
 
 
@@ -595,6 +618,18 @@ def test_an_onnx_runtime_gives_the_same(tmp_path, name):
     session = runtime.InferenceSession(tmp_path / "model.onnx")
     (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     assert torch.allclose(torch.from_numpy(got), want, atol=1e-5)
+
+
+def test_the_way_to_an_onnx_file_and_back_that_the_page_shows(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    page = (Path(__file__).parents[1] / "docs" / "how-to.md").read_text("utf-8")
+    section = page.split("## From a pretrained model to a filtered ONNX file")[1]
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.S)
+    assert 'weights="DEFAULT"' in code  # which would have to be downloaded
+    monkeypatch.chdir(tmp_path)
+    exec(code.replace('weights="DEFAULT"', "weights=None"), {})
+    assert (tmp_path / "filtered.onnx").is_file()
 
 
 # -- from the command line ----------------------------------------------------------------------
