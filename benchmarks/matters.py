@@ -26,8 +26,8 @@ def effects(ablation: Ablation) -> str:
     table, verdicts = ablation.table(), ablation.verdicts()
     energy = ablation.energy()
     lines = [
-        "| stage | aliased energy, % | intervention | energy taken, % | accuracy, % | change, points "
-        "| versus gain, points | KL, nats | follows donor, % | verdict |",
+        "| stage | aliased energy, % | intervention | energy taken, % | accuracy, % | "
+        "change, points | versus gain, points | KL, nats | follows donor, % | verdict |",
         "|---|---:|---|---:|---:|---|---|---:|---:|---|",
     ]
     for sites in ablation.targets:
