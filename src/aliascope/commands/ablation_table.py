@@ -49,7 +49,7 @@ def print_ablation(ablation: Ablation, console: Console) -> None:
         console.print()
         share = energy.get(name, math.nan)
         known = "" if math.isnan(share) else f", aliased energy {percent(share)} %"
-        title = Text(printable(" +\n".join(members(name))))
+        title = Text(" +\n".join(printable(each) for each in members(name)))
         title.append(f"{known}: ").append(str(verdict), STYLES.get(verdict, ""))
         console.print(title)
         console.print(printable(verdict.why), style="dim", highlight=False, markup=False)

@@ -12,10 +12,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from aliascope.errors import AliascopeError
+from aliascope.figures.ablation import ablation
 from aliascope.figures.adversarial import adversarial
 from aliascope.figures.bars import channels, sites
 from aliascope.figures.boxes import boxes
 from aliascope.figures.colorbar import colorbar
+from aliascope.figures.dose import dose
 from aliascope.figures.energy import energy
 from aliascope.figures.pie import pie
 from aliascope.figures.pixels import pixels
@@ -25,10 +27,12 @@ from aliascope.figures.thresholds import thresholds
 from aliascope.files import replacing, writing
 
 __all__ = [
+    "ablation",
     "adversarial",
     "boxes",
     "channels",
     "colorbar",
+    "dose",
     "energy",
     "pie",
     "pixels",

@@ -50,8 +50,7 @@ class Ablation:
         self.measurement = Measurement(store, condition)
         self.store = store
         self.condition = self.measurement.condition
-        parts = [part for part in store.parts() if part.condition == self.condition]
-        tables = [table for part in parts if (table := part.table(TABLE, checked)) is not None]
+        tables = _tables(store, self.condition)
         if not tables:
             raise AliascopeError(
                 f"{store.folder} holds no ablation; make one with `aliascope ablate`."
@@ -68,6 +67,13 @@ class Ablation:
     def load(cls, folder: str | os.PathLike[str]) -> Ablation:
         """Open the run in a folder."""
         return cls(Store.existing(folder))
+
+    @classmethod
+    def found_in(cls, measurement: Measurement) -> Ablation | None:
+        """Give that of a run, under the condition of a measurement; None where it holds none."""
+        if not _tables(measurement.store, measurement.condition):
+            return None
+        return cls(measurement.store, measurement.condition)
 
     @property
     def conditions(self) -> list[Condition]:
@@ -303,6 +309,11 @@ class Ablation:
             | {"why": {k: v.why for k, v in self.verdicts().items()}}
         )
         return self.table().round(4).to_html() + verdicts.to_html()
+
+
+def _tables(store: Store, condition: Condition) -> list[pd.DataFrame]:
+    parts = [part for part in store.parts() if part.condition == condition]
+    return [table for part in parts if (table := part.table(TABLE, checked)) is not None]
 
 
 COLUMNS = [
