@@ -340,7 +340,7 @@
     const columns = [
       ["Intervention", (row) => row.intervention],
       ["Images", (row) => String(row.n)],
-      ["Energy taken", (row) => percent(row.energy_taken)],
+      ["Energy taken", (row) => percent(Math.abs(row.energy_taken) < 5e-4 ? 0 : row.energy_taken).replace("-", "−")],
       ...(labelled ? [["Accuracy", (row) => of(row, "accuracy", withRange)], ["Change, points", (row) => of(row, "accuracy_change", cell)],
         ["p (Holm)", (row) => p(row.p_holm)]] : []),
       ...(judged ? [["Over gain, points", (row) => (known(row.versus_gain) ? of(row, "versus_gain", cell) : "–")],
