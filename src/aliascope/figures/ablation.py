@@ -25,7 +25,6 @@ from aliascope.figures.layout import (
     figure_with_caption,
     fitted,
     images,
-    shortened,
     text_width,
 )
 from aliascope.runs.ablation import Ablation
@@ -50,6 +49,9 @@ MOST_NAMES = 4
 
 ENERGY_WIDTH, BETWEEN = 0.6, 0.22
 """Inches of the panel of energy, and from it to that of effects."""
+
+BOLD = 1.12
+"""How much wider bold letters are."""
 
 BAND, LINE_OF_BAND = "0.88", "0.62"
 """Greys of the control's interval and mean."""
@@ -98,21 +100,23 @@ def ablation(found: Ablation) -> Figure:
     at = dict(zip(targets, (edges[1:] + edges[:-1]) / 2, strict=True))
     height = HEAD + sum(heights) + FOOT
     figure, foot = figure_with_caption(height, _caption(found, table, bool(known)))
-    words = [*(each for name in targets for each in labels[name]), *map(str, verdicts.values())]
-    left = 0.1 + max(text_width(word) for word in words)
+    widths = [text_width(each) for name in targets for each in labels[name]]
+    widths += [BOLD * text_width(verdict) for verdict in verdicts.values()]
+    left = 0.1 + max(widths)
     right = left + (ENERGY_WIDTH + BETWEEN if known else 0)
-    panels = [add_axes(figure, right, foot + FOOT, 0.1, HEAD)]
-    _draw_effects(panels[0], table, lanes, at, dict(zip(targets, heights, strict=True)))
-    _label_effects(panels[0], found)
+    panels = []
     if known:
-        panels.insert(0, add_axes(figure, left, foot + FOOT, COLUMN - left - ENERGY_WIDTH, HEAD))
+        panels.append(add_axes(figure, left, foot + FOOT, COLUMN - left - ENERGY_WIDTH, HEAD))
         _draw_energy(panels[0], of_energy.loc[known], at)
+    panels.append(add_axes(figure, right, foot + FOOT, 0.1, HEAD))
+    _draw_effects(panels[-1], table, lanes, at, dict(zip(targets, heights, strict=True)))
+    _label_effects(panels[-1], found)
     for panel in panels:
         panel.set(ylim=(edges[-1], 0), yticks=[])
         for edge in edges[1:-1]:
             panel.axhline(edge, color="0.85", lw=0.5)
     for name in targets:
-        _write(figure, panels[0], left, at[name], labels[name], verdicts[name])
+        _write(panels[0], at[name], labels[name], verdicts[name])
     _legend(figure, height + foot, lanes, CONTROL in table.index.get_level_values("intervention"))
     return figure
 
@@ -150,9 +154,7 @@ def _broken(name: str) -> list[str]:
     return best if max(map(text_width, best)) <= WIDEST_NAME else []
 
 
-def _write(
-    figure: Figure, axes: Axes, left: float, middle: float, lines: list[str], verdict: str
-) -> None:
+def _write(axes: Axes, middle: float, lines: list[str], verdict: str) -> None:
     """Write a stage's name and its verdict at the left of its block."""
     top = middle + LINE * len(lines) / 2
     for place, line in enumerate([*lines, verdict]):
@@ -160,7 +162,7 @@ def _write(
         axes.text(
             -0.05,
             top - place * LINE,
-            shortened(line, left),
+            line,
             transform=axes.get_yaxis_transform(),
             ha="right",
             va="center",
@@ -262,8 +264,9 @@ def _legend(figure: Figure, height: float, lanes: list[str], control: bool) -> N
 
 def _caption(found: Ablation, table: pd.DataFrame, energy: bool) -> str:
     what = QUANTITIES[found.score]
+    begin = f"What changes in {what}" if found.score else "How much the output changes"
     words = (
-        f"What changes in {what} when the dense signals of a stage are changed"
+        f"{begin} when the dense signals of a stage are changed"
         f"{settings(found)}. Lines: 95 % {'paired ' if found.score else ''}intervals"
     )
     if CONTROL in table.index.get_level_values("intervention"):

@@ -391,11 +391,11 @@
   };
 
   const startDoses = () => {
-    const { curves, stages, quantity } = data.ablation;
+    const { curves, stages, quantity, signed: judged } = data.ablation;
     const shown = stages.filter((stage) => Object.keys(curves[stage.name] || {}).length);
     if (!shown.length) return;
     put("ablation-dose", html("h3", {}, "Over the dose"),
-      html("p", { class: "prose" }, `${quantity[0].toUpperCase()}${quantity.slice(1)} over the share that is removed; of the control, over the share of its energy that is taken. Bars and band: 95 % intervals. Dotted: nothing changed.`),
+      html("p", { class: "prose" }, `${judged ? quantity[0].toUpperCase() + quantity.slice(1) : "Relative change of the output"} over the share that is removed; of the control, over the share of its energy that is taken. Bars and band: 95 % intervals.${judged ? " Dotted: nothing changed." : ""}`),
       html("div", { class: "panels-of-dose" }, shown.map((stage, i) => html("figure", {}, html("h4", {}, stage.title), html("div", { id: `dose-${i}` })))));
     const clean = data.ablation.labelled ? data.ablation.clean.accuracy : data.ablation.signed ? 1 : null;
     shown.forEach((stage, i) => drawn(`dose-${i}`, (width) => drawDose(curves[stage.name], width, clean)));
@@ -411,7 +411,7 @@
     find("ablation-said").textContent = found.said;
     put("ablation-verdicts", found.stages.flatMap((stage) => [html("dt", {}, stage.title),
       html("dd", {}, html("span", { class: "word" }, stage.verdict), `: ${stage.why}.`)]));
-    find("ablation-words").textContent = `What changes in ${found.quantity} when the dense signals of a stage are changed${data.under ? `,${data.under}` : ""}` +
+    find("ablation-words").textContent = `${found.signed ? `What changes in ${found.quantity}` : "How much the output changes"} when the dense signals of a stage are changed${data.under ? `,${data.under}` : ""}` +
       `${found.dose === 1 ? "" : ` (dose ${found.dose})`}, beside aliased energy. Thin lines: 95 % ${found.signed ? "paired " : ""}intervals.` +
       (found.labelled ? ` Unchanged, accuracy is ${percent(found.clean.accuracy)} (${range(found.clean.accuracy_low, found.clean.accuracy_high)}).` : "");
     const entry = ({ name, meaning }) => html("li", {}, effectKey(name), html("span", {}, `${name}: `, html("span", { class: "meaning" }, meaning)));
