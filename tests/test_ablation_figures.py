@@ -129,7 +129,7 @@ def test_names_and_verdicts_stand_at_their_stages_and_inside_the_figure(found):
     assert told == [str(each) for each in found.verdicts().values()]
     assert told[0] == told[2] == "used"
     width, height = figure.bbox.size
-    for text in [each for gid in ("name", "verdict", "caption") for each in artists(figure, gid)]:
+    for text in [each for gid in ("name", "verdict") for each in artists(figure, gid)]:
         box = text.get_window_extent()
         assert box.x0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1, text.get_text()
 
