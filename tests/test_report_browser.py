@@ -8,11 +8,16 @@ import shutil
 import time
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 import aliascope as al
+from ablation_runs import made_ablation, moved
 from aliascope.report import write_page
+from aliascope.runs.ablation import Ablation
+from aliascope.runs.effects import effects
 from aliascope.runs.store import Store
+from aliascope.runs.words import in_a_sentence
 from energy_runs import energy_run
 from report_runs import hostile_run, small_runs
 
@@ -49,6 +54,9 @@ def pages(runs, tmp_path_factory):
         found[name] = write_page(al.load(run), folder / f"{name}.html")
     energy_run(Store(folder / "energy"))
     found["energy"] = write_page(al.load(folder / "energy"), folder / "energy.html")
+    made_ablation(Store(folder / "ablation"), doses=(0.0, 0.5, 1.0))
+    moved().save(folder / "ablation")
+    found["ablation"] = write_page(al.load(folder / "ablation"), folder / "ablation.html")
     hostile_run(Store(folder / "hostile"))
     found["hostile"] = write_page(al.load(folder / "hostile"), folder / "hostile.html")
     return found
@@ -182,7 +190,7 @@ def test_the_slider_moves_the_point_and_changes_the_numbers_and_the_bars(opened,
     assert numbers[0] != numbers[2] and widths[0] != widths[2]
 
 
-@pytest.mark.parametrize("name", ["folds", "attacked", "hostile", "energy"])
+@pytest.mark.parametrize("name", ["folds", "attacked", "hostile", "energy", "ablation"])
 @pytest.mark.parametrize("width", [375, 320])
 def test_a_narrow_page_does_not_scroll_sideways(opened, name, width):
     browser = opened(name, width=width)
@@ -215,6 +223,37 @@ def test_energy_floor_and_thresholds_are_drawn_where_they_were_measured(opened):
     assert browser.execute_script(count, "[data-threshold]") == 6
     tiles = browser.find_element(By.ID, "energy-tiles").text
     assert f"{100 * measurement.energy('overall')['aliased_energy'].iloc[0]:.1f}" in tiles
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (400, "dark")])
+def test_an_ablations_marks_stand_where_its_numbers_say(opened, width, scheme):
+    browser = opened("ablation", width=width, scheme=scheme)
+    found = Ablation.load(browser.current_url.removeprefix("file://").removesuffix(".html"))
+    changes = effects(found)["change"]
+    marks = browser.execute_script(
+        "return [...document.querySelectorAll('[data-effect]')].map((e) =>"
+        "[e.dataset.stage, e.dataset.effect, Number(e.dataset.x)])"
+    )
+    drawn = [(stage, name) for stage, name, _ in marks]
+    assert set(drawn) == {key for key in changes.index if key[1] != "gain"}
+    x, change = [place for *_, place in marks], [changes[key] for key in drawn]
+    slope, offset = np.polyfit(change, x, 1)
+    assert slope > 50 and np.allclose(np.polyval((slope, offset), change), x, atol=0.01)
+    held = browser.execute_script(
+        "return Object.fromEntries([...document.querySelectorAll('[data-control]')]"
+        ".map((e) => [e.dataset.control, e.x1.baseVal.value]))"
+    )
+    for stage in found.targets:
+        assert abs(held[stage] - (slope * changes[stage, "gain"] + offset)) < 0.01
+    titles = "return [...document.querySelectorAll('main h2')].map((e) => e.textContent)"
+    assert browser.execute_script(titles) == [
+        *("In short", "How much aliases", "Does it matter?", "Shift consistency"),
+        "How the numbers came about",
+    ]
+    assert browser.find_element(By.ID, "ablation-said").text == in_a_sentence(found)
+    count = "return document.querySelectorAll(arguments[0]).length"
+    for selector, number in {"[data-dose]": 18, "[data-shade]": 2, "[data-distance]": 1}.items():
+        assert browser.execute_script(count, selector) == number, selector
 
 
 def test_charts_are_drawn_anew_when_the_width_changes(opened):
@@ -311,7 +350,7 @@ return poor;
 """
 
 
-@pytest.mark.parametrize("name", ["attacked", "energy"])
+@pytest.mark.parametrize("name", ["attacked", "energy", "ablation"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_and_every_control_has_a_name(opened, name, scheme):
     browser = opened(name, scheme=scheme)

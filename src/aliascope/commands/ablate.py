@@ -128,7 +128,7 @@ def show_ablation(
     ablation: Ablation, folder: Path, *, as_json: bool = False, as_csv: bool = False
 ) -> None:
     """Print an ablation, condition by condition, or as data."""
-    from aliascope.commands.ablation_table import print_ablation
+    from aliascope.commands.ablation_table import print_conditions
     from aliascope.runs.shown import said_of
 
     if as_json:
@@ -138,10 +138,7 @@ def show_ablation(
         ablation.table().to_csv(sys.stdout, lineterminator="\n")
         return
     console = console_for_tables()
-    for condition in ablation.conditions:
-        if len(ablation.conditions) > 1:
-            console.print(f"\n{condition.name}:", highlight=False, markup=False)
-        print_ablation(ablation.at(condition), console)
+    print_conditions(ablation, console)
     said = said_of(ablation.measurement, "exact")
     console.print(
         f"{said}; run in {folder}", style="dim", highlight=False, markup=False, soft_wrap=True

@@ -15,6 +15,7 @@ from rich.text import Text
 from aliascope.commands.console import printable
 from aliascope.runs.ablation import Ablation
 from aliascope.runs.changed import members
+from aliascope.runs.conditions import Condition
 from aliascope.runs.shown import percent
 from aliascope.runs.words import in_a_sentence
 
@@ -22,6 +23,27 @@ Column = tuple[str, Callable[[Any], str], int]
 """Head, cell of a row, and rank: those of high ranks go first where there is no room."""
 
 STYLES = {"used": "bold", "harmful": "bold", "undecided": "dim"}
+
+
+def print_conditions(
+    ablation: Ablation, console: Console, condition: Condition | None = None
+) -> None:
+    """Print an ablation under each of its conditions, or under one.
+
+    Parameters
+    ----------
+    ablation : Ablation
+        What to print.
+    console : Console
+        Where.
+    condition : Condition, optional
+        Which; all by default.
+    """
+    several = len(ablation.conditions) > 1
+    for each in ablation.conditions if condition is None else [condition]:
+        if several:
+            console.print(f"\n{printable(each.name)}:", highlight=False, markup=False)
+        print_ablation(ablation.at(each), console)
 
 
 def print_ablation(ablation: Ablation, console: Console) -> None:
@@ -49,7 +71,7 @@ def print_ablation(ablation: Ablation, console: Console) -> None:
         console.print()
         share = energy.get(name, math.nan)
         known = "" if math.isnan(share) else f", aliased energy {percent(share)} %"
-        title = Text(printable(" +\n".join(members(name))))
+        title = Text(" +\n".join(printable(each) for each in members(name)))
         title.append(f"{known}: ").append(str(verdict), STYLES.get(verdict, ""))
         console.print(title)
         console.print(printable(verdict.why), style="dim", highlight=False, markup=False)

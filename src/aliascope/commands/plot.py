@@ -13,6 +13,7 @@ from aliascope.commands.console import console_for_tables
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
+    from aliascope.runs.ablation import Ablation
     from aliascope.runs.measurement import Measurement
 
 plot_app = typer.Typer(
@@ -267,6 +268,30 @@ def plot_comparison(
 
 
 @plot_app.command()
+def ablation(run: Run, output: Figure = None, condition: AtCondition = None) -> None:
+    """Draw what each intervention changes beside aliased energy; a CSV is written beside."""
+    from aliascope import figures
+    from aliascope.runs.effects import beside_energy
+
+    found = _ablation(run, condition)
+    written = figures.save(
+        figures.ablation(found), output or _place(run, "ablation", condition=condition)
+    )
+    print(written, figures.save_table(beside_energy(found), written.with_suffix(".csv")), sep="\n")
+
+
+@plot_app.command()
+def dose(run: Run, output: Figure = None, condition: AtCondition = None) -> None:
+    """Draw the score over the dose, a panel a stage; a CSV is written beside."""
+    from aliascope import figures
+    from aliascope.runs.effects import over_dose
+
+    found = _ablation(run, condition)
+    written = figures.save(figures.dose(found), output or _place(run, "dose", condition=condition))
+    print(written, figures.save_table(over_dose(found), written.with_suffix(".csv")), sep="\n")
+
+
+@plot_app.command()
 def shift(
     folder: Annotated[
         Path,
@@ -308,6 +333,13 @@ def _load(run: Path, condition: str | None = None) -> Measurement:
 
     measurement = load(run)
     return measurement if condition is None else measurement.at(condition)
+
+
+def _ablation(run: Path, condition: str | None = None) -> Ablation:
+    from aliascope.runs.ablation import Ablation
+    from aliascope.runs.store import Store
+
+    return Ablation(Store.existing(run), condition)
 
 
 def _first(measurement: Measurement, site: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from aliascope.commands.console import console_for_tables, printable
 from aliascope.errors import AliascopeError
 
 if TYPE_CHECKING:
+    from aliascope.runs.ablation import Ablation
     from aliascope.runs.measurement import Measurement
 
 
@@ -21,7 +23,12 @@ def show(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Show a run's accuracy and its table: aliased energy, the categories and their floor."""
+    """Show a run's accuracy and its table: energy, categories, floor; and what an ablation found.
+
+    Of an ablation, --json holds all of it under "ablation"; --csv is always the table of sites
+    (`aliascope ablate --resume --csv` gives that of the ablation).
+    """
+    from aliascope.runs.ablation import Ablation
     from aliascope.runs.measurement import load
 
     if as_json and as_csv:
@@ -30,17 +37,29 @@ def show(
     if condition is not None:
         measurement = measurement.at(condition)
     if as_json:
-        print(measurement.to_json(accounting=accounting))
+        found = Ablation.found_in(measurement)
+        text = measurement.to_json(accounting=accounting)
+        print(text if found is None else _with_ablation(text, found))
     elif as_csv:
         measurement.table(accounting=accounting).to_csv(sys.stdout, lineterminator="\n")
     else:
-        show_measurement(measurement, run, accounting)
+        show_measurement(measurement, run, accounting, one_condition=condition is not None)
 
 
-def show_measurement(measurement: Measurement, folder: Path, accounting: str) -> None:
-    """Print accuracy, table, what was not measured, and the settings."""
+def _with_ablation(text: str, found: Ablation) -> str:
+    """Put an ablation into the JSON of its measurement."""
+    content = {**json.loads(text), "ablation": json.loads(found.to_json())}
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def show_measurement(
+    measurement: Measurement, folder: Path, accounting: str, *, one_condition: bool = False
+) -> None:
+    """Print accuracy, table, what was not measured, an ablation if there is one, the settings."""
+    from aliascope.commands.ablation_table import print_conditions
     from aliascope.commands.site_table import measured_table, notes
     from aliascope.commands.tables import accuracy_lines, conditions_table
+    from aliascope.runs.ablation import Ablation
     from aliascope.runs.shown import said_of
 
     console = console_for_tables()
@@ -59,6 +78,9 @@ def show_measurement(measurement: Measurement, folder: Path, accounting: str) ->
             printable(f"not measured: {site['name']} ({site['op']}): {site['reason']}"),
             markup=False,
         )
+    found = Ablation.found_in(measurement)
+    if found is not None:
+        print_conditions(found, console, measurement.condition if one_condition else None)
     skipped = measurement.unreadable
     if skipped:
         console.print(

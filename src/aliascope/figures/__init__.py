@@ -14,11 +14,13 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from aliascope.errors import AliascopeError
+from aliascope.figures.ablation import ablation
 from aliascope.figures.adversarial import adversarial
 from aliascope.figures.bars import channels, sites
 from aliascope.figures.boxes import boxes
 from aliascope.figures.colorbar import colorbar
 from aliascope.figures.comparison import comparison
+from aliascope.figures.dose import dose
 from aliascope.figures.energy import energy
 from aliascope.figures.pie import pie
 from aliascope.figures.pixels import pixels
@@ -28,11 +30,13 @@ from aliascope.figures.thresholds import thresholds
 from aliascope.files import replacing, writing
 
 __all__ = [
+    "ablation",
     "adversarial",
     "boxes",
     "channels",
     "colorbar",
     "comparison",
+    "dose",
     "energy",
     "pie",
     "pixels",

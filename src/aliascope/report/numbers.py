@@ -200,20 +200,24 @@ def attack(measurement: Measurement, accounting: str) -> list[Block]:
     -------
     list of dict
         condition (its name), eps, n, accuracy (of :func:`accuracy`), overall, sites (as their
-        functions give them), and ``harmed``: of :func:`aliascope.runs.comparisons.harmed`.
+        functions give them), and ``harmed``: of :func:`aliascope.runs.comparisons.harmed`. Where
+        categories were not measured these are None, [] and None, and energy is that of
+        :func:`energy`.
     """
     return [_at_epsilon(measurement.at(each), accounting) for each in epsilons(measurement)]
 
 
 def _at_epsilon(measurement: Measurement, accounting: str) -> Block:
+    there = "categories" in measurement.measures
     return {
         "condition": measurement.condition.name,
         "eps": measurement.condition.get("eps"),
         "n": len(measurement.samples),
         "accuracy": accuracy(measurement),
-        "overall": overall(measurement, accounting),
-        "sites": sites(measurement, accounting),
-        "harmed": harmed(measurement, accounting),
+        "overall": overall(measurement, accounting) if there else None,
+        "sites": sites(measurement, accounting) if there else [],
+        "harmed": harmed(measurement, accounting) if there else None,
+        "energy": None if there else energy(measurement),
     }
 
 

@@ -157,8 +157,7 @@
   };
   const markKey = (mark) => svg("svg", { class: "key", viewBox: "0 0 32 14", "aria-hidden": "true" }, marks[mark]());
 
-  const drawEnergy = (width) => {
-    const { sites, rates } = data.energy;
+  const drawEnergy = (width, { sites, rates } = data.energy) => {
     const [left, right, line] = [8, 8, 46];
     const scale = (x) => left + x * (width - left - right);
     const rows = [...sites.map((site, i) => ({ ...site, label: `${i + 1}  ${site.name}`, key: site.name })),
@@ -193,12 +192,12 @@
     return chart;
   };
 
-  const energyTable = () => {
+  const energyTable = (energy = data.energy, images = data.samples) => {
     const cells = (row) => [withRange(row.value, row.low, row.high), known(row.value) ? range(row.edge_low, row.edge_high) : "–", percent(row.white)];
-    return table(`Share of the varying energy beyond the new Nyquist rate, with 95 % intervals over ${data.samples} ${data.samples === 1 ? "image" : "images"}.`,
+    return table(`Share of the varying energy beyond the new Nyquist rate, with 95 % intervals over ${images} ${images === 1 ? "image" : "images"}.`,
       ["Site", "Rate", "Dense signal", "Aliased energy", "Cut ± 1 coefficient", "White noise"],
-      [...data.energy.sites.map((site) => ({ cells: [site.name, times(site.rate), times(site.dense_shape), ...cells(site)] })),
-        ...data.energy.rates.map((rate) => ({ cells: [`Mean of ${rate.sites} ${rate.sites === 1 ? "site" : "sites"}`, rate.rate, "", ...cells(rate)],
+      [...energy.sites.map((site) => ({ cells: [site.name, times(site.rate), times(site.dense_shape), ...cells(site)] })),
+        ...energy.rates.map((rate) => ({ cells: [`Mean of ${rate.sites} ${rate.sites === 1 ? "site" : "sites"}`, rate.rate, "", ...cells(rate)],
           attributes: { class: "current" } }))]);
   };
 
@@ -219,6 +218,310 @@
       html("li", {}, markKey("white"), "white noise"));
     drawn("energy-bars", drawEnergy);
     put("energy-table", energyTable());
+  };
+
+  // -- does it matter ----------------------------------------------------------------------------
+
+  const signed = (x) => `${x < 0 ? "−" : "+"}${Math.abs(100 * x).toFixed(1)}`;
+  const points = (x, low, high) => (known(x) ? `${signed(x)}${known(low) ? ` [${signed(low)}, ${signed(high)}]` : ""}` : "–");
+  /** A name in so many characters, without its middle where it is longer. */
+  const squeezed = (name, room) => {
+    if (name.length <= room) return name;
+    const kept = Math.max(4, room - 1);
+    return `${name.slice(0, Math.ceil(kept / 2))}…${name.slice(name.length - Math.floor(kept / 2))}`;
+  };
+  /** The mark of an intervention around a point: shapes differ, colours are ink alone. */
+  const SHAPES = {
+    remove: ["", (r) => `M${-r} 0a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0Z`],
+    restore: ["hollow", (r) => `M${-r} ${-r}h${2 * r}v${2 * r}h${-2 * r}Z`],
+    "swap-within": ["hollow", (r) => `M0 ${-1.2 * r}L${1.2 * r} ${r}H${-1.2 * r}Z`],
+    "swap-between": ["", (r) => `M0 ${-1.2 * r}L${1.2 * r} ${r}H${-1.2 * r}Z`],
+    low: ["pale", (r) => `M0 ${-1.3 * r}L${1.3 * r} 0L0 ${1.3 * r}L${-1.3 * r} 0Z`],
+  };
+  const effectMark = (name, x, y, attributes = {}, ...children) => svg("path", { d: SHAPES[name][1](4.5),
+    transform: `translate(${x} ${y})`, class: `effect ${SHAPES[name][0]}`.trim(), ...attributes }, ...children);
+  const effectKey = (name) => svg("svg", { class: "key", viewBox: "0 0 32 14", "aria-hidden": "true" },
+    SHAPES[name] ? [svg("line", { x1: 0, x2: 32, y1: 7, y2: 7, class: "whisker" }), effectMark(name, 16, 7)]
+      : [svg("rect", { x: 0, y: 0, width: 32, height: 14, class: "control-band" }), svg("line", { x1: 16, x2: 16, y1: 0, y2: 14, class: "control-line" })]);
+  const unit = () => (data.ablation.signed ? "points" : "%");
+
+  const effectAxis = () => {
+    const ends = data.ablation.stages.flatMap((stage) => Object.values(stage.effects))
+      .flatMap(({ change, low, high }) => [change, low, high]).filter(known);
+    const low = Math.min(0, ...ends);
+    const high = Math.max(0, ...ends);
+    const span = Math.max(high - low, 0.02);
+    const step = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5].find((each) => span / each <= 5) || 2 ** Math.ceil(Math.log2(span / 5));
+    return { from: low - 0.04 * span, to: high + 0.04 * span, step };
+  };
+
+  const drawEffects = (width) => {
+    const { stages, interventions, control } = data.ablation;
+    const wide = width >= 700;
+    const lane = 21;
+    const axis = effectAxis();
+    const withEnergy = stages.some((stage) => stage.energy);
+    const own = withEnergy && wide ? Math.round(0.2 * width) : 0;
+    const left = (own ? own + 26 : 0) + 98;
+    const right = width - (wide ? 168 : 10);
+    const scale = (x) => left + ((x - axis.from) / (axis.to - axis.from)) * (right - left);
+    const chart = svg("svg", { width, role: "img", "aria-label": `Change of ${data.ablation.quantity} at each stage under each intervention, beside aliased energy and the control; the table below has the numbers.` });
+    const ticks = [];
+    for (let k = Math.ceil(axis.from / axis.step); k * axis.step <= axis.to; k += 1) ticks.push(k * axis.step);
+    let top = 0;
+    for (const stage of stages) {
+      const room = Math.floor((width - 110) / 7.8);
+      const lines = stage.title.length > room && stage.members.length > 1 ? stage.members : [stage.title];
+      if (top) chart.append(svg("line", { x1: 0, x2: width, y1: top, y2: top, class: "rule" }));
+      lines.forEach((line, i) => chart.append(svg("text", { x: 0, y: top + 22 + 19 * i, class: "name" }, squeezed(line, room),
+        svg("title", {}, stage.title))));
+      chart.append(svg("text", { x: width, y: top + 22, "text-anchor": "end", class: "name verdict" }, stage.verdict, svg("title", {}, stage.why)));
+      let from = top + 22 + 19 * (lines.length - 1) + 14;
+      if (withEnergy) {
+        const [a, b] = own ? [8, own] : [left, right];
+        const y = own ? from + Math.max(lane * interventions.length, 3 * lane) / 2 : from + lane / 2;
+        const at = (x) => a + x * (b - a);
+        if (!own) chart.append(svg("text", { x: 0, y: y + 4, class: "small" }, "aliased energy"));
+        else chart.append(svg("text", { x: a, y: y + 30, class: "small" }, "0"), svg("text", { x: b, y: y + 30, class: "small", "text-anchor": "end" }, "100\u00a0%"));
+        chart.append(svg("line", { x1: a, x2: b, y1: y, y2: y, class: "rule" }),
+          ...[0, 1].map((end) => svg("line", { x1: at(end), x2: at(end), y1: y - 6, y2: y + 6, class: "axis" })));
+        const { energy } = stage;
+        if (energy) {
+          chart.append(svg("rect", { x: at(energy.edge_low), y: y - 7, width: Math.max(0, at(energy.edge_high) - at(energy.edge_low)), height: 14, class: "edge" }));
+          if (known(energy.white)) chart.append(svg("line", { x1: at(energy.white), x2: at(energy.white), y1: y - 9, y2: y + 9, class: "white" }));
+          if (known(energy.low)) chart.append(svg("line", { x1: at(energy.low), x2: at(energy.high), y1: y, y2: y, class: "whisker" }));
+          chart.append(svg("circle", { cx: at(energy.value), cy: y, r: 5, class: "energy", "data-stage-energy": stage.name },
+            svg("title", {}, `${stage.title}: aliased energy ${percent(energy.value)} (${range(energy.low, energy.high)}), white noise ${percent(energy.white)}`)));
+          if (own) chart.append(svg("text", { x: (a + b) / 2, y: y - 16, class: "small value", "text-anchor": "middle" }, percent(energy.value)));
+        }
+        if (!own) from += lane + 6;
+      }
+      const to = from + Math.max(lane * interventions.length, own ? 3 * lane : 0);
+      for (const tick of ticks) chart.append(svg("line", { x1: scale(tick), x2: scale(tick), y1: from, y2: to, class: "grid" }));
+      const held = control && stage.effects[control.name];
+      if (held) {
+        const words = svg("title", {}, `${stage.title}, ${control.name}: ${points(held.change, held.low, held.high)} ${unit()}`);
+        if (known(held.low)) chart.append(svg("rect", { x: scale(held.low), y: from, width: Math.max(1, scale(held.high) - scale(held.low)), height: to - from, class: "control-band" }, words));
+        chart.append(svg("line", { x1: scale(held.change), x2: scale(held.change), y1: from, y2: to, class: "control-line", "data-control": stage.name }));
+      }
+      chart.append(svg("line", { x1: scale(0), x2: scale(0), y1: from, y2: to, class: "axis" }));
+      interventions.forEach(({ name }, i) => {
+        const y = from + lane * (i + 0.5);
+        const effect = stage.effects[name];
+        chart.append(svg("text", { x: left - 98, y: y + 4, class: "small" }, name));
+        if (!effect) {
+          chart.append(svg("text", { x: wide ? width : right, y: y + 4, class: "small", "text-anchor": "end" }, "no donor"));
+          return;
+        }
+        const words = `${stage.title}, ${name}: ${points(effect.change, effect.low, effect.high)} ${unit()}, ${effect.n} ${effect.n === 1 ? "image" : "images"}`;
+        if (known(effect.low)) chart.append(svg("line", { x1: scale(effect.low), x2: scale(effect.high), y1: y, y2: y, class: "whisker" }));
+        chart.append(effectMark(name, scale(effect.change), y, { "data-effect": name, "data-stage": stage.name, "data-x": scale(effect.change) }, svg("title", {}, words)));
+        if (wide) chart.append(svg("text", { x: width, y: y + 4, class: "small value", "text-anchor": "end" }, points(effect.change, effect.low, effect.high)));
+      });
+      top = to + 14;
+    }
+    for (const tick of ticks) chart.append(svg("text", { x: scale(tick), y: top + 6, class: "small value", "text-anchor": "middle" }, String(Number((100 * tick).toFixed(1))).replace("-", "−")));
+    chart.append(svg("text", { x: (left + right) / 2, y: top + 26, class: "small", "text-anchor": "middle" },
+      `change of ${data.ablation.quantity === "output" || !wide ? data.ablation.quantity.split(" ")[0] : data.ablation.quantity} (${unit()})`));
+    chart.setAttribute("height", top + 34);
+    chart.setAttribute("viewBox", `0 0 ${width} ${top + 34}`);
+    return chart;
+  };
+
+  const effectTable = () => {
+    const { stages, labelled, signed: judged } = data.ablation;
+    const p = (x) => (!known(x) ? "–" : x < 0.001 ? "<\u20090.001" : x.toFixed(3));
+    const cell = (value, low, high) => {
+      const both = document.createDocumentFragment();
+      both.append(known(value) ? signed(value) : "–", html("span", { class: "range" }, known(low) ? `${signed(low)} to ${signed(high)}` : ""));
+      return both;
+    };
+    const of = (row, name, write) => write(row[name], row[`${name}_low`], row[`${name}_high`]);
+    const columns = [
+      ["Intervention", (row) => row.intervention],
+      ["Images", (row) => String(row.n)],
+      ["Energy taken", (row) => percent(Math.abs(row.energy_taken) < 5e-4 ? 0 : row.energy_taken).replace("-", "−")],
+      ...(labelled ? [["Accuracy", (row) => of(row, "accuracy", withRange)], ["Change, points", (row) => of(row, "accuracy_change", cell)],
+        ["p (Holm)", (row) => p(row.p_holm)]] : []),
+      ...(judged ? [["Over gain, points", (row) => (known(row.versus_gain) ? of(row, "versus_gain", cell) : "–")],
+        ["Agreement with clean", (row) => of(row, "agreement", withRange)], ["Follows donor", (row) => percent(row.follows)],
+        ["KL, nats", (row) => (known(row.kl) ? String(Number(row.kl.toPrecision(3))) : "–")]] : []),
+      ["Change of output", (row) => percent(row.output_change)],
+    ];
+    return table("Every intervention at every stage, with 95 % intervals. Energy taken: the share of the varying energy; negative where energy was added.",
+      ["Stage", ...columns.map(([head]) => head)],
+      stages.flatMap((stage) => stage.rows.map((row) => ({ cells: [stage.title, ...columns.map(([, write]) => write(row))] }))));
+  };
+
+  const drawDose = (lines, width, clean) => {
+    const height = 190;
+    const [left, right, top, bottom] = [48, width - 10, 10, height - 34];
+    const all = Object.values(data.ablation.curves).flatMap((each) => Object.values(each)).flat();
+    const most = data.ablation.signed ? 1 : Math.max(...all.flatMap((point) => [point.value, point.high]).filter(known));
+    const last = Math.max(...all.map((point) => point.dose));
+    const x = (dose) => left + 6 + (dose / (last || 1)) * (right - left - 12);
+    const y = (value) => bottom - (value / (most || 1)) * (bottom - top);
+    const chart = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
+      "aria-label": Object.entries(lines).map(([name, line]) => `${name}: ${line.map((point) => `dose ${point.dose} ${percent(point.value)}`).join(", ")}`).join("; ") });
+    for (const tick of [0, 0.5, 1]) {
+      chart.append(svg("line", { x1: left, x2: right, y1: y(tick * most), y2: y(tick * most), class: "grid" }),
+        svg("text", { x: left - 6, y: y(tick * most) + 4, class: "small value", "text-anchor": "end" }, `${Math.round(100 * tick * most)}\u00a0%`));
+    }
+    for (const dose of [...new Set(all.map((point) => point.dose))]) {
+      chart.append(svg("text", { x: x(dose), y: bottom + 16, class: "small value", "text-anchor": "middle" }, String(dose)));
+    }
+    chart.append(svg("text", { x: (left + right) / 2, y: height - 4, class: "small", "text-anchor": "middle" }, "dose"));
+    if (known(clean)) chart.append(svg("line", { x1: left, x2: right, y1: y(clean), y2: y(clean), class: "cursor" }));
+    const path = (line) => line.map((point, i) => `${i ? "L" : "M"}${x(point.dose).toFixed(2)} ${y(point.value).toFixed(2)}`).join("");
+    const held = lines[data.ablation.control && data.ablation.control.name];
+    if (held) {
+      const around = held.filter((point) => known(point.low));
+      const edge = [...around.map((point) => [point.dose, point.high]), ...around.map((point) => [point.dose, point.low]).reverse()];
+      if (edge.length) chart.append(svg("path", { d: `M${edge.map(([d, v]) => `${x(d).toFixed(2)} ${y(v).toFixed(2)}`).join("L")}Z`, class: "control-band" }));
+      chart.append(svg("path", { d: path(held), class: "control-line" }));
+    }
+    ["remove", "restore"].filter((name) => lines[name]).forEach((name) => {
+      chart.append(svg("path", { d: path(lines[name]), class: `line ink-line thin-line${name === "restore" ? " dashed" : ""}` }));
+      for (const point of lines[name]) {
+        if (known(point.low)) chart.append(svg("line", { x1: x(point.dose), x2: x(point.dose), y1: y(point.low), y2: y(point.high), class: "whisker" }));
+        chart.append(effectMark(name, x(point.dose), y(point.value), { "data-dose": point.dose }, svg("title", {}, `${name}, dose ${point.dose}: ${percent(point.value)} (${range(point.low, point.high)})`)));
+      }
+    });
+    return chart;
+  };
+
+  const startDoses = () => {
+    const { curves, stages, quantity, signed: judged } = data.ablation;
+    const shown = stages.filter((stage) => Object.keys(curves[stage.name] || {}).length);
+    if (!shown.length) return;
+    put("ablation-dose", html("h3", {}, "Over the dose"),
+      html("p", { class: "prose" }, `${judged ? quantity[0].toUpperCase() + quantity.slice(1) : "Relative change of the output"} over the share that is removed; of the control, over the share of its energy that is taken. Bars and band: 95 % intervals.${judged ? " Dotted: nothing changed." : ""}`),
+      html("div", { class: "panels-of-dose" }, shown.map((stage, i) => html("figure", {}, html("h4", {}, stage.title), html("div", { id: `dose-${i}` })))));
+    const clean = data.ablation.labelled ? data.ablation.clean.accuracy : data.ablation.signed ? 1 : null;
+    shown.forEach((stage, i) => drawn(`dose-${i}`, (width) => drawDose(curves[stage.name], width, clean)));
+  };
+
+  const startAblation = () => {
+    const found = data.ablation;
+    if (!found) {
+      find("ablation").remove();
+      find("about-ablation").remove();
+      return;
+    }
+    find("ablation-said").textContent = found.said;
+    put("ablation-verdicts", found.stages.flatMap((stage) => [html("dt", {}, stage.title),
+      html("dd", {}, html("span", { class: "word" }, stage.verdict), `: ${stage.why}.`)]));
+    find("ablation-words").textContent = `${found.signed ? `What changes in ${found.quantity}` : "How much the output changes"} when the dense signals of a stage are changed${data.under ? `,${data.under}` : ""}` +
+      `${found.dose === 1 ? "" : ` (dose ${found.dose})`}, beside aliased energy. Thin lines: 95 % ${found.signed ? "paired " : ""}intervals.` +
+      (found.labelled ? ` Unchanged, accuracy is ${percent(found.clean.accuracy)} (${range(found.clean.accuracy_low, found.clean.accuracy_high)}).` : "");
+    const entry = ({ name, meaning }) => html("li", {}, effectKey(name), html("span", {}, `${name}: `, html("span", { class: "meaning" }, meaning)));
+    put("ablation-legend", found.interventions.map(entry), found.control ? entry(found.control) : [],
+      ...(found.stages.some((stage) => stage.energy) ? [html("li", {}, markKey("energy"), "aliased energy"),
+        html("li", {}, markKey("edge"), "with the cut moved by one coefficient"), html("li", {}, markKey("white"), "of white noise")] : []));
+    drawn("ablation-figure", drawEffects);
+    put("ablation-table", effectTable());
+    if (found.curves) startDoses();
+    put("ablation-notes", paragraphs(found.notes));
+  };
+
+  // -- shift consistency -------------------------------------------------------------------------
+
+  const drawShifts = (kind, width) => {
+    const cells = kind.map;
+    const distances = [...new Set(cells.flatMap(([dy, dx]) => [Math.abs(dy), Math.abs(dx), 0]))].sort((a, b) => a - b);
+    const step = distances.slice(1).reduce((least, each, i) => (each - distances[i] > 1e-6 ? Math.min(least, each - distances[i]) : least), Infinity);
+    const unitOf = Number.isFinite(step) ? step : 1;
+    const reach = Math.max(1, Math.round(distances[distances.length - 1] / unitOf));
+    const n = 2 * reach + 1;
+    const least = Math.min(0.95, Math.floor(20 * Math.min(...cells.map(([, , share]) => share))) / 20);
+    const [left, top] = [30, 4];
+    const side = Math.min(width - left - 6, 300) / n;
+    const height = top + n * side + 40;
+    const chart = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
+      "aria-label": `Share that agrees by shift, ${kind.kind}: from ${percent(Math.min(...cells.map(([, , share]) => share)))} to ${percent(Math.max(...cells.map(([, , share]) => share)))}.` },
+      svg("rect", { x: left, y: top, width: n * side, height: n * side, class: "unshifted" }));
+    const shades = new Map();
+    for (const [dy, dx, share] of cells) {
+      const grey = Math.round(26 + ((share - least) / (1 - least)) * 218);
+      const [u, v] = [Math.round(dx / unitOf) + reach, Math.round(dy / unitOf) + reach];
+      const at = `M${(left + u * side).toFixed(2)} ${(top + v * side).toFixed(2)}h${side.toFixed(2)}v${side.toFixed(2)}h${(-side).toFixed(2)}Z`;
+      shades.set(grey, (shades.get(grey) || "") + at);
+    }
+    for (const [grey, d] of shades) chart.append(svg("path", { d, fill: `rgb(${grey},${grey},${grey})`, "shape-rendering": "crispEdges", "data-shade": grey }));
+    const [cx, cy] = [left + (reach + 0.5) * side, top + (reach + 0.5) * side];
+    chart.append(svg("line", { x1: cx - 4, x2: cx + 4, y1: cy, y2: cy, class: "centre" }), svg("line", { x1: cx, x2: cx, y1: cy - 4, y2: cy + 4, class: "centre" }));
+    const label = (x) => String(Number(x.toFixed(2))).replace("-", "−");
+    for (const place of [-reach, 0, reach]) {
+      chart.append(svg("text", { x: cx + place * side, y: top + n * side + 16, class: "small value", "text-anchor": "middle" }, label(place * unitOf)),
+        svg("text", { x: left - 5, y: cy + place * side + 4, class: "small value", "text-anchor": "end" }, label(place * unitOf)));
+    }
+    chart.append(svg("text", { x: cx, y: top + n * side + 34, class: "small", "text-anchor": "middle" }, "right →, down ↓ (pixels)"));
+    return { chart, least };
+  };
+
+  const drawDistances = (kind, width) => {
+    const height = 250;
+    const [left, right, top, bottom] = [54, width - 12, 10, height - 42];
+    const { curve } = kind;
+    const ends = curve.flatMap((point) => [point.consistency, point.consistency_low]).filter(known);
+    const least = Math.max(0, Math.floor(10 * (Math.min(...ends) - 0.01)) / 10);
+    const last = Math.max(1, ...curve.map((point) => point.distance));
+    const x = (d) => left + (d / last) * (right - left - 6);
+    const y = (value) => bottom - ((value - least) / (1 - least)) * (bottom - top);
+    const chart = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
+      "aria-label": `Share that agrees over the distance of the shift, ${kind.kind}: ${curve.map((point) => `${Number(point.distance.toFixed(2))} pixels ${percent(point.consistency)}`).join(", ")}.` });
+    for (const part of [0, 0.5, 1]) {
+      const value = least + part * (1 - least);
+      chart.append(svg("line", { x1: left, x2: right, y1: y(value), y2: y(value), class: "grid" }),
+        svg("text", { x: left - 8, y: y(value) + 4, class: "small value", "text-anchor": "end" }, `${Number((100 * value).toFixed(1))}\u00a0%`));
+    }
+    for (const part of [0, 0.25, 0.5, 0.75, 1]) chart.append(svg("text", { x: x(part * last), y: bottom + 18, class: "small value", "text-anchor": "middle" }, String(Number((part * last).toFixed(2)))));
+    chart.append(svg("text", { x: (left + right) / 2, y: height - 6, class: "small", "text-anchor": "middle" }, "distance (pixels)"));
+    const around = curve.filter((point) => known(point.consistency_low));
+    if (around.length > 1) {
+      const edge = [...around.map((p) => [p.distance, p.consistency_high]), ...around.map((p) => [p.distance, p.consistency_low]).reverse()];
+      chart.append(svg("path", { d: `M${edge.map(([d, v]) => `${x(d).toFixed(2)} ${y(v).toFixed(2)}`).join("L")}Z`, class: "control-band" }));
+    } else {
+      for (const point of around) chart.append(svg("line", { x1: x(point.distance), x2: x(point.distance), y1: y(point.consistency_low), y2: y(point.consistency_high), class: "whisker" }));
+    }
+    chart.append(svg("line", { x1: left, x2: right, y1: y(kind.consistency), y2: y(kind.consistency), class: "cursor" }),
+      svg("path", { d: curve.map((point, i) => `${i ? "L" : "M"}${x(point.distance).toFixed(2)} ${y(point.consistency).toFixed(2)}`).join(""), class: "line ink-line thin-line" }),
+      ...curve.map((point) => svg("circle", { cx: x(point.distance), cy: y(point.consistency), r: 3.2, class: "dot", "data-distance": point.distance },
+        svg("title", {}, `${Number(point.distance.toFixed(2))} pixels: ${percent(point.consistency)} (${range(point.consistency_low, point.consistency_high)})`))));
+    return chart;
+  };
+
+  const startConsistency = () => {
+    const found = data.consistency;
+    if (!found) {
+      find("consistency").remove();
+      return;
+    }
+    find("consistency-words").textContent = `How often the network says the same of an ${found.what === "pixels" ? "image's pixels" : "image"} after a shift: ${found.said}.` +
+      (found.kinds.some((kind) => kind.map.length) ? " Maps: the share that agrees by shift; pale blue where no image was shifted to. Curves: over the larger of both axes, with the mean of all dotted." : "");
+    const mac = (kind) => {
+      const both = document.createDocumentFragment();
+      both.append(kind.mac.toFixed(4), html("span", { class: "range" }, known(kind.mac_low) ? `${kind.mac_low.toFixed(4)}–${kind.mac_high.toFixed(4)}` : "one image"));
+      return both;
+    };
+    const shared = ["consistency", "worst", ...(found.labelled ? ["accuracy", "accuracy_shifted", "accuracy_worst"] : [])];
+    const heads = ["Consistency", "Under the worst shift", ...(found.labelled ? ["Accuracy", "Accuracy, shifted", "Right under all shifts"] : [])];
+    put("consistency-table", table("Means over images, with 95 % intervals over images. MAC: mean absolute change of the probability of the class that was predicted first.",
+      ["Shifts", "Images", "Shifts an image", "MAC", ...heads],
+      found.kinds.map((kind) => ({ cells: [kind.kind, String(kind.images), String(Number(kind.shifts.toPrecision(3))), mac(kind),
+        ...shared.map((key) => withRange(kind[key], kind[`${key}_low`], kind[`${key}_high`]))] })), { open: true }));
+    put("consistency-kinds", found.kinds.map((kind, i) => html("div", {}, html("h3", {}, `Shifts of kind ${kind.kind}`),
+      html("div", { class: kind.map.length ? "beside map" : null },
+        kind.map.length ? html("div", {}, html("div", { id: `shifts-${i}` }), html("div", { class: "scale", id: `scale-${i}` })) : null,
+        html("div", { id: `distances-${i}` })))));
+    found.kinds.forEach((kind, i) => {
+      if (kind.map.length) {
+        drawn(`shifts-${i}`, (width) => drawShifts(kind, width).chart);
+        const { least } = drawShifts(kind, 300);
+        put(`scale-${i}`, html("span", {}, percent(least)), html("i", { class: "agreeing", "aria-hidden": "true" }), html("span", {}, `100\u00a0% of ${found.what}`));
+      }
+      drawn(`distances-${i}`, (width) => drawDistances(kind, width));
+    });
   };
 
   // -- thresholds --------------------------------------------------------------------------------
@@ -459,18 +762,20 @@
     chart.append(svg("text", { x: (left + right) / 2, y: height - 8, class: "small", "text-anchor": "middle" },
       width < 480 ? "ε (logarithmic; 0 stands apart)" : "ε, largest change of a pixel (logarithmic; 0 stands apart)"));
     const path = (value) => points.map((p, i) => `${i ? "L" : "M"}${x(p.eps).toFixed(2)} ${y(value(p)).toFixed(2)}`).join("");
-    const upper = points.map((p) => `${x(p.eps).toFixed(2)} ${y(p.harmed.high).toFixed(2)}`);
-    const lower = points.map((p) => `${x(p.eps).toFixed(2)} ${y(p.harmed.low).toFixed(2)}`).reverse();
     const colour = byKey.tangled.colour;
-    chart.append(
-      svg("path", { d: `M${[...upper, ...lower].join("L")}Z`, fill: colour, "fill-opacity": 0.22 }),
-      svg("path", { d: path((p) => p.harmed.aliasing), class: "line", stroke: colour }));
+    if (now.harmed) {
+      const upper = points.map((p) => `${x(p.eps).toFixed(2)} ${y(p.harmed.high).toFixed(2)}`);
+      const lower = points.map((p) => `${x(p.eps).toFixed(2)} ${y(p.harmed.low).toFixed(2)}`).reverse();
+      chart.append(
+        svg("path", { d: `M${[...upper, ...lower].join("L")}Z`, fill: colour, "fill-opacity": 0.22 }),
+        svg("path", { d: path((p) => p.harmed.aliasing), class: "line", stroke: colour }));
+    }
     for (const { key, line } of SERIES) {
       chart.append(svg("path", { d: path((p) => p.accuracy[key].accuracy), class: `line ${line}` }));
     }
     const at = x(now.eps);
     chart.append(svg("line", { x1: at, x2: at, y1: top, y2: bottom, class: "cursor" }));
-    chart.append(svg("circle", { cx: at, cy: y(now.harmed.aliasing), r: 6.5, fill: colour, stroke: "var(--paper)",
+    if (now.harmed) chart.append(svg("circle", { cx: at, cy: y(now.harmed.aliasing), r: 6.5, fill: colour, stroke: "var(--paper)",
       "stroke-width": 2, "data-point": "harmed" }));
     for (const { key, point } of SERIES) {
       chart.append(svg("circle", { cx: at, cy: y(now.accuracy[key].accuracy), r: 6.5, "stroke-width": 2, class: point, "data-point": key }));
@@ -486,7 +791,14 @@
     const item = (mark, label, value, small) => html("div", {}, html("dt", {}, mark, label),
       html("dd", { class: "value" }, value), html("dd", { class: "range" }, small));
     const curve = drawn("attack-figure", (width) => drawCurve(width, chosen));
-    const bars = drawn("attack-bars", (width) => drawBars(data.attack[chosen].sites, width));
+    const bars = drawn("attack-bars", (width) => {
+      const point = data.attack[chosen];
+      return point.overall ? drawBars(point.sites, width) : point.energy ? drawEnergy(width, point.energy) : "";
+    });
+    if (!data.overall) {
+      find("attack").querySelector("[data-legend]").remove();
+      find("attack-words").textContent = "ε is the largest change of a pixel, on pixels in [0, 1].";
+    }
     const update = () => {
       chosen = Number(slider.value);
       const point = data.attack[chosen];
@@ -499,12 +811,13 @@
           return item(lineKey(series), series.label, percent(row.accuracy),
             `${row.correct} of ${row.n}; 95 % interval ${range(row.low, row.high)}`);
         }),
-        item(lineKey(null), "aliased + tangled", percent(point.harmed.aliasing),
-          `median of ${point.n} images; band ${range(point.harmed.low, point.harmed.high)}`));
+        point.harmed ? item(lineKey(null), "aliased + tangled", percent(point.harmed.aliasing),
+          `median of ${point.n} images; band ${range(point.harmed.low, point.harmed.high)}`) : []);
       find("attack-sites-title").textContent = `Sites at ${name}`;
       const open = find("attack-site-table").querySelector("details")?.open;
-      put("attack-site-table", siteTable(point.sites, point.overall,
+      if (point.overall) put("attack-site-table", siteTable(point.sites, point.overall,
         `Fractions at ${name}, with 95 % intervals over ${point.n} images.`));
+      else if (point.energy) put("attack-site-table", energyTable(point.energy, point.n));
       if (open) find("attack-site-table").querySelector("details").open = true;
       find("attack-table").querySelectorAll("tbody tr").forEach((row, i) => {
         row.classList.toggle("current", i === chosen);
@@ -512,11 +825,11 @@
       curve();
       bars();
     };
-    put("attack-table", table("Over ε: accuracy with 95 % intervals; median and 1–99 % band over images of aliased + tangled.",
-      ["ε", "Images", ...SERIES.map((series) => series.label), "aliased + tangled"],
+    put("attack-table", table(`Over ε: accuracy with 95 % intervals${data.overall ? "; median and 1–99 % band over images of aliased + tangled" : ""}.`,
+      ["ε", "Images", ...SERIES.map((series) => series.label), ...(data.overall ? ["aliased + tangled"] : [])],
       data.attack.map((point) => ({ cells: [epsilon(point.eps), String(point.n),
         ...SERIES.map(({ key }) => withRange(point.accuracy[key].accuracy, point.accuracy[key].low, point.accuracy[key].high)),
-        withRange(point.harmed.aliasing, point.harmed.low, point.harmed.high)] })),
+        ...(point.harmed ? [withRange(point.harmed.aliasing, point.harmed.low, point.harmed.high)] : [])] })),
       { summary: "Show every ε as a table" }));
     slider.addEventListener("input", update);
     update();
@@ -613,6 +926,34 @@
     show();
   };
 
+  // -- the categories of the whole network and of each site ---------------------------------------
+
+  const startCategories = () => {
+    if (!data.overall) {
+      for (const id of ["tiles", "ring", "sites", "groups", "explorer"]) find(id).remove();
+      document.querySelectorAll("[data-categories]").forEach((each) => each.remove());
+      return;
+    }
+    put("tiles", STACK.map((key) => html("div", {}, html("dt", {}, swatch(key), byKey[key].label),
+      html("dd", { class: "value" }, percent(data.overall.mean[key])),
+      html("dd", { class: "range" }, known(data.overall.low[key]) ? `95 % interval ${range(data.overall.low[key], data.overall.high[key])}` : "one image, no interval"))));
+    put("ring-figure", drawRing());
+    put("ring-sites", data.sites.map((site) => html("li", {}, site.name)));
+    find("sites-words").textContent = `${data.sites.length} ${data.sites.length === 1 ? "site" : "sites"}, in the order in which they run` +
+      (data.under ? `,${data.under}` : "") +
+      (known(data.overall.low.tangled) ? ". The thin line at the end of a part is that part's own 95 % interval; the last part is what the others leave." : ".") +
+      (data.floor ? ` The faint bar below is the floor: aliased + tangled of the low part alone, in which nothing aliases (${data.floor.n} ${data.floor.n === 1 ? "image" : "images"}).` : "");
+    drawn("site-bars", (width) => drawBars(data.sites, width, data.floor && data.floor.sites));
+    put("site-table", siteTable(data.sites, data.overall,
+      `Fractions of bins with 95 % intervals over ${data.samples} ${data.samples === 1 ? "image" : "images"}.`, data.floor));
+    find("groups-words").textContent = data.groups_words;
+    if (data.groups) {
+      drawn("groups-figure", drawGroups);
+      put("groups-table", groupsTable());
+    }
+    startExplorer();
+  };
+
   // -- the page ----------------------------------------------------------------------------------
 
   find("title").textContent = data.title;
@@ -624,31 +965,16 @@
     html("dd", { class: "range" }, `${known(rate.low) ? `95 % interval ${range(rate.low, rate.high)}` : "no interval"}; white noise ${percent(rate.white)}`)));
   if (energyTiles.length) put("energy-tiles", energyTiles);
   else find("energy-tiles").remove();
-  put("tiles", STACK.map((key) => html("div", {}, html("dt", {}, swatch(key), byKey[key].label),
-    html("dd", { class: "value" }, percent(data.overall.mean[key])),
-    html("dd", { class: "range" }, known(data.overall.low[key]) ? `95 % interval ${range(data.overall.low[key], data.overall.high[key])}` : "one image, no interval"))));
   put("summary-words", paragraphs(data.summary));
   startEnergy();
-  put("ring-figure", drawRing());
-  put("ring-sites", data.sites.map((site) => html("li", {}, site.name)));
-  find("sites-words").textContent = `${data.sites.length} ${data.sites.length === 1 ? "site" : "sites"}, in the order in which they run` +
-    (data.under ? `,${data.under}` : "") +
-    (known(data.overall.low.tangled) ? ". The thin line at the end of a part is that part's own 95 % interval; the last part is what the others leave." : ".") +
-    (data.floor ? ` The faint bar below is the floor: aliased + tangled of the low part alone, in which nothing aliases (${data.floor.n} ${data.floor.n === 1 ? "image" : "images"}).` : "");
-  drawn("site-bars", (width) => drawBars(data.sites, width, data.floor && data.floor.sites));
-  put("site-table", siteTable(data.sites, data.overall,
-    `Fractions of bins with 95 % intervals over ${data.samples} ${data.samples === 1 ? "image" : "images"}.`, data.floor));
+  startAblation();
+  startConsistency();
+  startCategories();
   startThresholds();
-  find("groups-words").textContent = data.groups_words;
-  if (data.groups) {
-    drawn("groups-figure", drawGroups);
-    put("groups-table", groupsTable());
-  }
   if (data.attack.length) startAttack();
   else find("attack").remove();
-  startExplorer();
 
-  find("accounting-words").textContent = data.accounting === "published"
+  if (data.overall) find("accounting-words").textContent = data.accounting === "published"
     ? "Published accounting, as the authors' code did it: aliased bins are counted as no pass too, and each image's four counts at a site are then divided by their sum."
     : "Exact accounting: the four categories partition the bins.";
   put("about-table", table("The run", null, data.about.map(([name, value]) => ({ cells: [name, value] })), { open: true, words: true }));

@@ -15,6 +15,8 @@ from aliascope.errors import AliascopeError
 from aliascope.files import plain, replacing, writing
 from aliascope.palette import STACK
 from aliascope.report import numbers, words
+from aliascope.report.ablation import ablation
+from aliascope.report.consistency import consistency
 from aliascope.report.explorer import explorer
 from aliascope.report.numbers import Block
 from aliascope.runs.description import CriterionOfRun
@@ -38,7 +40,8 @@ def write_page(
     Parameters
     ----------
     measurement : Measurement
-        With at least one site and one sample.
+        With at least one site and one sample, of any measures. An ablation of the same run, and
+        shift consistency in the same folder, are shown too.
     path : path
         File to write; its folder is made where missing.
     accounting : {"exact", "published"}
@@ -69,10 +72,12 @@ def write_page(
     check_accounting(accounting)
     if max_samples < 1:
         raise AliascopeError(f"max_samples is {max_samples}, but it must be 1 or more.")
-    if measurement.counts.empty:
-        raise AliascopeError("The run has no measured site or image, so there is nothing to show.")
     data = page_data(measurement, accounting=accounting, colours=colours)
-    pictures = explorer(measurement, colours=colours, max_samples=max_samples)
+    if not (measurement.measures or data["ablation"] or data["consistency"]):
+        raise AliascopeError("The run has no measured site or image, so there is nothing to show.")
+    pictures: Block = {"notes": []}
+    if data["overall"]:
+        pictures = explorer(measurement, colours=colours, max_samples=max_samples)
     path = Path(path)
     text = assembled(data, pictures)
     with writing(path, "name another place with -o"), replacing(path) as draft:
@@ -95,16 +100,19 @@ def page_data(measurement: Measurement, *, accounting: str, colours: str) -> Blo
     dict
         Fit for JSON.
     """
+    there = "categories" in measurement.measures
     blocks: Block = {
         "categories": numbers.categories(colours),
         "accounting": accounting,
+        "ablation": ablation(measurement),
+        "consistency": consistency(measurement),
         "energy": numbers.energy(measurement),
         "floor": numbers.floor(measurement, accounting),
         "thresholds": numbers.thresholds(measurement, accounting),
-        "overall": numbers.overall(measurement, accounting),
-        "sites": numbers.sites(measurement, accounting),
+        "overall": numbers.overall(measurement, accounting) if there else None,
+        "sites": numbers.sites(measurement, accounting) if there else [],
         "accuracy": numbers.accuracy(measurement),
-        "groups": numbers.groups(measurement, accounting),
+        "groups": numbers.groups(measurement, accounting) if there else None,
         "attack": numbers.attack(measurement, accounting),
         "unsupported": numbers.unsupported(measurement),
         "unreadable": [list(entry) for entry in measurement.unreadable],
@@ -135,7 +143,8 @@ def about(measurement: Measurement, accounting: str) -> list[list[str]]:
     """List how the numbers came about, as pairs of a word and its value."""
     run = measurement.run
     model, data = run.get("model") or {}, run.get("data") or {}
-    options, criterion = run.get("options") or {}, measurement.criterion
+    there = "categories" in measurement.measures
+    options, criterion = run.get("options") or {}, measurement.criterion if there else None
     rows: list[list[Any]] = [
         ["Network", model.get("name")],
         ["Weights", model.get("weights")],
@@ -144,7 +153,8 @@ def about(measurement: Measurement, accounting: str) -> list[list[str]]:
         ["Images", data.get("name")],
         ["Attack", _attack(options)],
         *([] if criterion is None else _criterion(criterion)),
-        ["Accounting", accounting],
+        ["Accounting", accounting if there else None],
+        ["Interventions", _interventions(options)],
         ["Detail kept", run.get("detail")],
         ["Seed", options.get("seed")],
         ["Device", run.get("device")],
@@ -152,6 +162,15 @@ def about(measurement: Measurement, accounting: str) -> list[list[str]]:
         ["Versions", ", ".join(f"{k} {v}" for k, v in (run.get("versions") or {}).items())],
     ]
     return [[name, str(value)] for name, value in rows if value not in (None, "")]
+
+
+def _interventions(options: Block) -> str:
+    if not options.get("interventions"):
+        return ""
+    doses = ", ".join(f"{each:g}" for each in options.get("dose") or (1.0,))
+    images = options.get("recalibrate")
+    again = f", batch norm re-estimated from {images} images" if images else ""
+    return f"{', '.join(options['interventions'])} (dose {doses}{again})"
 
 
 def _criterion(criterion: CriterionOfRun) -> list[list[Any]]:

@@ -52,23 +52,33 @@ def summary(measurement: Measurement, blocks: Block) -> list[str]:
         The run.
     blocks : dict
         energy, overall, sites, floor, thresholds, accuracy and attack, as
-        :mod:`aliascope.report.numbers` gives them.
+        :mod:`aliascope.report.numbers` gives them, and ablation, whose sentence comes first.
 
     Returns
     -------
     list of str
         Paragraphs.
     """
+    n_sites = int(measurement.sites["supported"].astype(bool).sum())
     return [
-        _measured(measurement, len(blocks["sites"])),
+        *([blocks["ablation"]["said"]] if blocks["ablation"] else []),
+        _measured(measurement, n_sites),
         *_state(measurement),
         *amount(blocks["energy"]),
         *_accuracy(measurement, blocks["accuracy"]),
+        *_categories(measurement, blocks),
+        *(sentence for sentence in [attacked(blocks["attack"])] if sentence),
+    ]
+
+
+def _categories(measurement: Measurement, blocks: Block) -> list[str]:
+    if blocks["overall"] is None:
+        return []
+    return [
         _overall(measurement, blocks["overall"], len(blocks["sites"])),
         *leaking(blocks["overall"], blocks["floor"]),
         *over_thresholds(blocks["thresholds"]),
         *(leading(blocks["sites"], key) for key in ("tangled", "aliased")),
-        *(sentence for sentence in [attacked(blocks["attack"])] if sentence),
     ]
 
 
@@ -320,6 +330,12 @@ def attacked(points: list[Block]) -> str:
         if key in first["accuracy"] and key in last["accuracy"]:
             before, after = (point["accuracy"][key]["accuracy"] for point in (first, last))
             parts.append(f"{key.replace('top', 'top-')} accuracy went {_from_to(before, after)}")
+    if not first["harmed"] or not last["harmed"]:
+        return (
+            f"From ε = {first['eps']:g} to ε = {last['eps']:g}, {' and '.join(parts)}."
+            if parts
+            else ""
+        )
     before, after = (point["harmed"]["aliasing"] for point in (first, last))
     parts.append(f"the median over images of aliased + tangled bins went {_from_to(before, after)}")
     words = f"From ε = {first['eps']:g} to ε = {last['eps']:g}, {', '.join(parts[:-1])}"

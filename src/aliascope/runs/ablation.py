@@ -13,6 +13,7 @@ import pandas as pd
 from aliascope.errors import AliascopeError
 from aliascope.runs.changed import ALL, CLEAN_PASS, TABLE, checked, label_of, members
 from aliascope.runs.conditions import Condition
+from aliascope.runs.drawing import Plots
 from aliascope.runs.measurement import Measurement
 from aliascope.runs.paired import NOTHING, Change, holm, mean_change, paired_change, share
 from aliascope.runs.store import Store
@@ -50,8 +51,7 @@ class Ablation:
         self.measurement = Measurement(store, condition)
         self.store = store
         self.condition = self.measurement.condition
-        parts = [part for part in store.parts() if part.condition == self.condition]
-        tables = [table for part in parts if (table := part.table(TABLE, checked)) is not None]
+        tables = _tables(store, self.condition)
         if not tables:
             raise AliascopeError(
                 f"{store.folder} holds no ablation; make one with `aliascope ablate`."
@@ -68,6 +68,13 @@ class Ablation:
     def load(cls, folder: str | os.PathLike[str]) -> Ablation:
         """Open the run in a folder."""
         return cls(Store.existing(folder))
+
+    @classmethod
+    def found_in(cls, measurement: Measurement) -> Ablation | None:
+        """Give that of a run, under the condition of a measurement; None where it holds none."""
+        if not _tables(measurement.store, measurement.condition):
+            return None
+        return cls(measurement.store, measurement.condition)
 
     @property
     def conditions(self) -> list[Condition]:
@@ -292,6 +299,11 @@ class Ablation:
             row |= _with_interval("accuracy", share(passed["top1"].to_numpy(dtype="float64")))
         return row
 
+    @property
+    def plot(self) -> Plots:
+        """Figures of it: ``plot.ablation()``, ``plot.dose()``."""
+        return Plots(self, ["ablation", "dose"])
+
     def __repr__(self) -> str:
         lines = [self.table().round(4).to_string(), ""]
         lines += [f"{name}: {each} ({each.why})" for name, each in self.verdicts().items()]
@@ -303,6 +315,11 @@ class Ablation:
             | {"why": {k: v.why for k, v in self.verdicts().items()}}
         )
         return self.table().round(4).to_html() + verdicts.to_html()
+
+
+def _tables(store: Store, condition: Condition) -> list[pd.DataFrame]:
+    parts = [part for part in store.parts() if part.condition == condition]
+    return [table for part in parts if (table := part.table(TABLE, checked)) is not None]
 
 
 COLUMNS = [

@@ -156,7 +156,7 @@ class Measurement:
 
     # -- energy ------------------------------------------------------------------------------
 
-    def energy(self, by: str = "site", *, site: str | None = None) -> pd.DataFrame:
+    def energy(self, by: str = "site", *, site: str | Sequence[str] | None = None) -> pd.DataFrame:
         """Share of the varying energy that lies beyond the new Nyquist rate.
 
         Parameters
@@ -166,8 +166,8 @@ class Measurement:
             channels), per sample (of each site the mean over channels of that sample's ratios; of
             these the mean over the sites of the rate that most sites have), or per rate: the
             unweighted mean over its sites, the rate that most sites have first.
-        site : str, optional
-            Name of a site, to have the energy of this one alone.
+        site : str or sequence of str, optional
+            Name of a site, or of several, to have the energy of these alone.
 
         Returns
         -------
@@ -204,7 +204,8 @@ class Measurement:
         pool            0.25     0.125        0.5     8
         """
         check_known("by", by, ("site", "sample", "channel", "overall"))
-        row = None if site is None else self._row(site)
+        names = [site] if isinstance(site, str) else site
+        rows = None if names is None else [self._row(name) for name in names]
         each = self._measured([energy.ENERGY], "Energy was", "energy")
         sums = self._channel_sums
         if sums is None:
@@ -213,8 +214,8 @@ class Measurement:
                 "'energy'."
             )
         sites = self.sites[self.sites["supported"].astype(bool)]
-        if row is not None:
-            sites = sites.loc[[row]]
+        if rows is not None:
+            sites = sites.loc[rows]
         each = each[each["site"].isin(sites.index)]
         if by == "site":
             return energy.site_energies(sites, each, sums)
@@ -228,7 +229,7 @@ class Measurement:
         table = table[table["site"].isin(sites.index)]
         table["site"] = table["site"].map(self.sites["name"])
         table = table.set_index(["site", "channel"])
-        return table if site is None else pd.DataFrame(table.loc[site])
+        return pd.DataFrame(table.loc[site]) if isinstance(site, str) else table
 
     def floor(self, by: str = "site", *, accounting: str = "exact") -> pd.DataFrame:
         """Fractions of bins in each category when the low part alone is measured.

@@ -135,7 +135,7 @@ def verdict_of(evidence: Evidence) -> Verdict:
     if evidence.falls(REMOVED) and OVER_GAIN not in lacking and not evidence.falls(OVER_GAIN):
         return Verdict(
             "sensitive",
-            f"removing costs {_points(evidence, REMOVED)}, no surely more than gain, which takes "
+            f"removing costs {_points(evidence, REMOVED)}, not surely more than gain, which takes "
             "as much energy from everything",
         )
     if evidence.is_none(REMOVED):

@@ -37,7 +37,7 @@ def in_a_sentence(ablation: Ablation) -> str:
             clauses.append(f"{words} {_listed(named)}")
     undecided = [name for name, each in verdicts.items() if each == "undecided"]
     said = "; ".join(clauses)
-    model = ablation.measurement.run.get("model", {}).get("name", "The network")
+    model = ablation.measurement.run.get("model", {}).get("name", "the network")
     images = f"{ablation.clean()['n']:.0f} images"
     if not clauses:
         return f"{images} do not decide whether {model} uses what aliases at {_listed(undecided)}."
