@@ -152,7 +152,7 @@ def test_a_length_may_be_longer_than_a_pixel_is_bright(images):
     for given in (Attack("pgdl2", 3), Attack("apgd", 3, arguments={"norm": "L2"})):
         disturbed = given.perturb(model, images, labels, 2.0)
         length = (disturbed - images).flatten(1).norm(dim=1)
-        assert ((1.5 < length) & (length < 2.0001)).all()
+        assert ((length > 1.5) & (length < 2.0001)).all()
     Options(attack="pgdl2", eps=(0.5, 3.0))
     assert "a length must be 0 or more" in refusal(lambda: Options(attack="pgdl2", eps=(-1.0,)))
     assert "pixels are in [0, 1]" in refusal(lambda: Options(attack="apgd", eps=(2.0,)))
@@ -267,9 +267,7 @@ def test_an_attack_aims_at_no_more_classes_than_the_model_has(images, monkeypatc
     assert given == [2, 3, 10]
 
 
-@pytest.mark.parametrize(
-    "name", ["apgd", "fab", "square", "pgd", "onepixel", "pixle", "autoattack"]
-)
+@pytest.mark.parametrize("name", ["apgd", "fab", "square", "pgd", "onepixel", "pixle"])
 def test_the_seed_decides_whatever_an_attack_draws_from(images, name):
     model, images, labels = set_up(images)
     arguments = {"n_restarts": 2} if name == "fab" else CHEAP.get(name, {})
