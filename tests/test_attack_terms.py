@@ -64,6 +64,15 @@ class Counting(nn.Module):
         return self.head(self.body(x))
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """The networks are so small that threads only wait for one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def images():
     return 0.2 + 0.6 * torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -130,7 +130,7 @@ def members(tar: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
             after = _after_the_end(tar)
             if after is None:
                 return
-            tar.offset = after  # type: ignore[misc]
+            tar.offset = after
     except Exception as error:  # tarfile and zlib raise whatever a damaged file leads them to.
         if isinstance(error, OSError) and error.errno:
             raise unreadable(archive, error) from error

@@ -18,7 +18,6 @@ from aliascope.data.synsets import IMAGENET_CLASSES, imagenet_synsets
 from aliascope.errors import AliascopeError
 from aliascope.files import unicode
 
-
 MOST_NAMED = 3
 """Folders that an error names."""
 

@@ -178,7 +178,8 @@ class _Members:
                     f"({shown(of_key[each.key].name)} and {shown(each.name)}), and nothing says "
                     "which is meant: remove one."
                 )
-        images, further = [], []
+        images: list[_Member] = []
+        further: list[_Member] = []
         for each in self.pictures:
             labelled = any(each.stem + ending in self.labels for ending in (".cls", ".json"))
             own = each.stem == each.key or each.key not in of_key or labelled

@@ -138,5 +138,6 @@ def terms_of(name: str) -> Terms:
     """Give the terms of an attack; those of a class not listed are the usual ones that it takes."""
     if name.lower() in TERMS:
         return TERMS[name.lower()]
-    usual, taken = Terms(), arguments_of(name)
-    return Terms(*(each if each in taken else None for each in (usual.eps, usual.steps, "alpha")))
+    taken = arguments_of(name)
+    eps, steps, step_size = (each if each in taken else None for each in ("eps", "steps", "alpha"))
+    return Terms(eps, steps, step_size)

@@ -278,7 +278,7 @@ class _Scores(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         if self.plain:  # The gradient of flattening is contiguous.
-            images = images.flatten(1).unflatten(1, images.shape[1:])
+            images = images.flatten(1).view(images.shape)
         try:
             output = self.model(images)
         except Exception as error:
