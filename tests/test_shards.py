@@ -488,7 +488,7 @@ def test_images_may_be_plain_binary_columns(tmp_path, kind, name):
         ({"image": ["a.png"]}, "none of encoded images"),
         ({"image": [{"path": "a.png"}]}, "none of encoded images"),
         ({"image": [b"x"], "label": ["dog"]}, "label of .* is of type string"),
-        ({"image": [b"x"], "label": [1.0]}, "label of .* is of type double"),
+        ({"image": [b"x"], "label": [[1]]}, "label of .* is of type list"),
     ],
 )
 def test_columns_that_are_missing_or_of_another_type_are_named(tmp_path, columns, words):
@@ -598,7 +598,7 @@ def test_an_index_can_be_interrupted(tmp_path, monkeypatch):
     def interrupt(*_: Any) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tars, "_label", interrupt)
+    monkeypatch.setattr(tars._Labels, "of", interrupt)
     with pytest.raises(KeyboardInterrupt):
         open_data(str(tmp_path), SMALL)
 

@@ -87,7 +87,8 @@ def chunks(tar: tarfile.TarFile, member: tarfile.TarInfo, archive: Path) -> Iter
 def members(tar: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
     """List the members of an archive that is whole; unlike `tarfile`, never end early in silence.
 
-    All headers are read before any image: they say how much is needed, and what is amiss.
+    All headers are read before any image: they say how much is needed, and what is amiss. Where
+    archives were joined by ``cat``, those of each are listed.
 
     Parameters
     ----------
@@ -119,18 +120,17 @@ def members(tar: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
     """
     count, last = 0, ""
     try:
-        while (member := tar.next()) is not None:
-            # A negative size leads tarfile round in circles (CVE-2025-8194).
-            if member.size < 0:
-                raise tarfile.ReadError("negative size")
-            count, last = count + 1, member.name
-            yield member
-        # Two blocks of zeros end an archive; tarfile takes anything else for the end as well.
-        assert tar.fileobj is not None
-        tar.fileobj.seek(tar.offset)
-        end = tar.fileobj.read(tarfile.BLOCKSIZE)
-        if len(end) < tarfile.BLOCKSIZE or any(end):
-            raise tarfile.ReadError("no end")
+        while True:
+            while (member := tar.next()) is not None:
+                # A negative size leads tarfile round in circles (CVE-2025-8194).
+                if member.size < 0:
+                    raise tarfile.ReadError("negative size")
+                count, last = count + 1, member.name
+                yield member
+            after = _after_the_end(tar)
+            if after is None:
+                return
+            tar.offset = after
     except Exception as error:  # tarfile and zlib raise whatever a damaged file leads them to.
         if isinstance(error, OSError) and error.errno:
             raise unreadable(archive, error) from error
@@ -138,6 +138,23 @@ def members(tar: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
         raise AliascopeError(
             f"{archive} is cut off or damaged {where}: download it again."
         ) from error
+
+
+def _after_the_end(tar: tarfile.TarFile) -> int | None:
+    """Find where another archive follows the one that has ended; None where there is none."""
+    assert tar.fileobj is not None
+    tar.fileobj.seek(tar.offset)
+    # Two blocks of zeros end an archive; tarfile takes anything else for the end as well.
+    end = tar.fileobj.read(tarfile.BLOCKSIZE)
+    if len(end) < tarfile.BLOCKSIZE or any(end):
+        raise tarfile.ReadError("no end")
+    place = tar.offset + tarfile.BLOCKSIZE
+    while padding := tar.fileobj.read(CHUNK):
+        if any(padding):
+            first = len(padding) - len(padding.lstrip(b"\0"))
+            return place + first // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
+        place += len(padding)
+    return None
 
 
 def shown(name: str) -> str:

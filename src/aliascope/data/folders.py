@@ -13,10 +13,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from aliascope.data.items import EXTENSIONS, Item, read_item
+from aliascope.data.items import EXTENSIONS, Item, is_hidden, read_item
 from aliascope.data.synsets import IMAGENET_CLASSES, imagenet_synsets
 from aliascope.errors import AliascopeError
 from aliascope.files import unicode
+
+MOST_NAMED = 3
+"""Folders that an error names."""
 
 
 class ImageSet(Dataset[Item]):
@@ -135,9 +138,17 @@ def class_labels(
         inside = next((folder for folder in others if _holds_classes(folder)), None)
         model = "an unknown number of" if num_classes is None else str(num_classes)
         remedy = f"pass {inside}" if inside else "name them by WordNet id or by class index"
+        empty = [folder.name for folder in folders if folder not in filled]
+        of_these = ""
+        if empty and not inside:
+            more = ", …" if len(empty) > MOST_NAMED else ""
+            of_these = (
+                f", of which {len(empty)} without images ({', '.join(empty[:MOST_NAMED])}{more})"
+            )
+            remedy += ", or remove what is no class"
         raise AliascopeError(
-            f"{spec} holds {len(folders)} class folders ({others[0].name}, …) for a model of "
-            f"{model} classes, so their order says nothing: {remedy}."
+            f"{spec} holds {len(folders)} class folders ({others[0].name}, …){of_these} for a "
+            f"model of {model} classes, so their order says nothing: {remedy}."
         )
     return {folder: label for label, folder in enumerate(folders)}
 
@@ -156,9 +167,9 @@ def _holds_classes(folder: Path) -> bool:
 
 
 def entries_of(folder: Path) -> Iterator[Path]:
-    """List what is not hidden."""
+    """List what is neither hidden nor put there by a system."""
     try:
-        yield from (entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        yield from (entry for entry in folder.iterdir() if not is_hidden(entry.name))
     except OSError as error:
         raise AliascopeError(
             f"{folder} cannot be listed ({error.strerror}): mend its permissions."

@@ -18,6 +18,39 @@ from aliascope.errors import AliascopeError
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 """Endings of the files that count as images, in lower case."""
 
+OF_SYSTEMS = frozenset(
+    {
+        "__MACOSX",  # of archives made on a Mac
+        "@eaDir",  # thumbnails of a network disk
+        "#recycle",
+        "$RECYCLE.BIN",
+        "System Volume Information",
+        "lost+found",
+        "__pycache__",
+    }
+)
+"""Folders that systems put beside what people put there."""
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a file or folder is none of the data: hidden, or put there by a system.
+
+    Parameters
+    ----------
+    name : str
+        Its own, without the folders above it.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_hidden("._a.png"), is_hidden("__MACOSX"), is_hidden("a.png"), is_hidden("..")
+    (True, True, False, False)
+    """
+    return name in OF_SYSTEMS or (name.startswith(".") and name not in (".", ".."))
+
 
 @dataclass(frozen=True)
 class Item:

@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aliascope.data.archives import refusing_damage, shown
-from aliascope.data.shard_set import LARGEST_READ, UNKNOWN, Index, ShardSet
+from aliascope.data.shard_set import (
+    LABEL_NAMES,
+    LARGEST_LABEL,
+    LARGEST_READ,
+    UNKNOWN,
+    Index,
+    ShardSet,
+)
 from aliascope.errors import AliascopeError
 
 MOST_IMAGES = 2**24
@@ -22,7 +29,8 @@ class ParquetSet(ShardSet):
     """Images in Parquet files, in the form that ImageNet has on the Hugging Face hub.
 
     The column ``image`` holds encoded images: binary, or a struct with binary ``bytes``; it may be
-    called ``jpg``. The column ``label``, if there is one, holds class indices, or -1.
+    called ``jpg``. The column ``label``, if there is one, holds class indices, or -1; it may be
+    called as `LABEL_NAMES` says. Whole numbers may be written as fractions, as in 7.0.
 
     Parameters
     ----------
@@ -49,10 +57,11 @@ class ParquetSet(ShardSet):
         with refusing_damage(path, sentence), _parquet(path) as file:
             counts = _rows_of_groups(file, path)
             labels = _labels(file, path, sum(counts))
+            others = _others(file, path)
         rows = [np.arange(count) for count in counts]
         groups = np.repeat(np.arange(len(counts)), counts)
         places = np.stack([groups, np.concatenate([groups[:0], *rows])], axis=1)
-        return Index([str(row) for row in range(len(places))], labels, places)
+        return Index([str(row) for row in range(len(places))], labels, places, others)
 
     def _bytes(self, shard: int, first: int, second: int) -> bytes:
         path = self.paths[shard]
@@ -99,7 +108,7 @@ def _image_column(file: Any, path: Path) -> str:
 
 def _rows_of_groups(file: Any, path: Path) -> list[int]:
     """Give the rows of each row group, if all of them can be read."""
-    wanted = {_image_column(file, path), "label"}
+    wanted = {_image_column(file, path), _label_column(file, path)}
     counts = []
     for number in range(file.metadata.num_row_groups):
         group = file.metadata.row_group(number)
@@ -119,24 +128,57 @@ def _rows_of_groups(file: Any, path: Path) -> list[int]:
     return counts
 
 
-def _labels(file: Any, path: Path, count: int) -> NDArray[np.int64]:
-    """Read the labels; -1 where there is none."""
+def _label_column(file: Any, path: Path) -> str | None:
+    """Find the column of labels: the first of those so called that holds numbers."""
     import pyarrow as pa
 
-    if "label" not in file.schema_arrow.names:
+    schema = file.schema_arrow
+    called = [name for name in LABEL_NAMES if schema.names.count(name) == 1]
+    for name in called:
+        kind = schema.field(name).type
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind):
+            return name
+    if called:
+        raise AliascopeError(
+            f"The column {called[0]} of {path} is of type {schema.field(called[0]).type}, but "
+            "labels are class indices: write whole numbers, or leave the column out."
+        )
+    return None
+
+
+def _others(file: Any, path: Path) -> str:
+    """Say which columns there are beside the image, where none is of labels."""
+    image = _image_column(file, path).partition(".")[0]
+    others = [name for name in file.schema_arrow.names if name != image]
+    if _label_column(file, path) is not None or not others:
+        return ""
+    return f"the columns of {path.name} ({shown(', '.join(others))})"
+
+
+def _labels(file: Any, path: Path, count: int) -> NDArray[np.int64]:
+    """Read the labels; -1 where there is none."""
+    name = _label_column(file, path)
+    if name is None:
         return np.full(count, UNKNOWN, np.int64)
-    kind = file.schema_arrow.field("label").type
-    if not pa.types.is_integer(kind):
+    column = file.read(columns=[name], use_threads=False).column(name)
+    if len(column) != count:
         raise AliascopeError(
-            f"The column label of {path} is of type {kind}, but labels are class indices: write "
-            "whole numbers, or leave the column out."
+            f"{path} says that it has {count:,} rows, but holds {len(column):,}: download it again."
         )
-    column = file.read(columns=["label"], use_threads=False).column("label")
-    labels = column.cast(pa.int64()).fill_null(UNKNOWN).to_numpy()
-    if len(labels) != count:
+    missing = column.is_null(nan_is_null=True).to_numpy()
+    labels = np.full(count, UNKNOWN, np.int64)
+    if missing.all():
+        return labels
+    values = column.filter(~missing).to_numpy()
+    # Before they are cast, since an unsigned label may be larger than any signed one.
+    wrong = (values > LARGEST_LABEL) | (values < -LARGEST_LABEL) | (values != np.floor(values))
+    if wrong.any():
+        row = int(np.flatnonzero(~missing)[int(wrong.argmax())])
         raise AliascopeError(
-            f"{path} says that it has {count:,} rows, but holds {len(labels):,}: download it again."
+            f"Row {row} of {path} has the {name} {values[int(wrong.argmax())]}, but labels are "
+            "class indices, whole numbers counted from 0: correct it."
         )
+    labels[~missing] = values.astype(np.int64)
     return labels
 
 

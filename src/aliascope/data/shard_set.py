@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import stat
+import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -33,6 +34,9 @@ LARGEST_LABEL = 10**9 - 1
 UNKNOWN = -1
 """Label of an image that has none."""
 
+LABEL_NAMES = ("label", "labels", "cls", "class", "class_id", "target", "fine_label")
+"""What a column or an entry of labels may be called; the first that is there counts."""
+
 
 @dataclass
 class Index:
@@ -44,6 +48,8 @@ class Index:
     """Of shape (N,); `UNKNOWN` where there is none."""
     places: NDArray[np.int64]
     """Of shape (N, 2): offset and size in a tar, row group and row within it in Parquet."""
+    others: str = ""
+    """What there is in place of labels, where none is known by its name."""
 
 
 class ShardSet(Dataset[Item], ABC):
@@ -85,6 +91,13 @@ class ShardSet(Dataset[Item], ABC):
         ]
         self._check_names()
         self.labels = self._checked(np.concatenate([index.labels for index in indices]))
+        others = next((index.others for index in indices if index.others), "")
+        if self.labels is None and others:
+            warnings.warn(
+                f"{self.name} is taken for images without labels, since none of {others} is called "
+                f"{', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}.",
+                stacklevel=2,
+            )
         self._kept: tuple[tuple[int, ...], Any] | None = None
 
     @property
@@ -158,6 +171,17 @@ class ShardSet(Dataset[Item], ABC):
                 "indices, counted from 0: correct it."
             )
         return list(map(int, labels))
+
+
+def whole(number: float) -> int | None:
+    """Give a label that is written as a fraction, as pandas does where some are missing.
+
+    Examples
+    --------
+    >>> whole(7.0), whole(7.5)
+    (7, None)
+    """
+    return int(number) if float(number).is_integer() else None
 
 
 def _size(path: Path) -> int:

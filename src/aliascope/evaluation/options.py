@@ -13,6 +13,7 @@ from aliascope.files import plain
 from aliascope.filters.written import read_written
 from aliascope.measures import DEFAULT, DETAILS, FLOOR_SAMPLES, Counter, make_measures
 from aliascope.models.execution import check_precision
+from aliascope.protocols.attack_terms import terms_of
 from aliascope.protocols.attacks import PUBLISHED_EPS, PUBLISHED_STEPS, Attack
 from aliascope.protocols.intervening import read_intervention
 from aliascope.runs.conditions import CLEAN, Condition
@@ -65,7 +66,8 @@ class Options:
         Attack the images: "pgd", "fgsm" or a class of torchattacks; see
         :class:`aliascope.protocols.attacks.Attack` for its options here.
     eps : tuple of float
-        Largest disturbances, on pixels in [0, 1]; each image is measured at each.
+        Largest disturbances, on pixels in [0, 1]; each image is measured at each. Lengths where the
+        attack's bound is one, as that of "pgdl2" is.
     attack_steps, attack_step_size, attack_arguments
         See :class:`aliascope.protocols.attacks.Attack`.
     save_adversarial : int
@@ -121,10 +123,9 @@ class Options:
                     )
         if not self.eps or len(set(self.eps)) < len(self.eps):
             raise AliascopeError(f"eps is {list(self.eps)}, but it must name values, each once.")
-        for eps in self.eps:
-            if not 0 <= eps <= 1:
-                raise AliascopeError(f"eps is {eps}, but pixels are in [0, 1], and so must it be.")
-        self.make_attack()
+        attack = self.make_attack()
+        if attack is not None:
+            attack.check_eps(*self.eps)
         if self.detail not in DETAILS:
             raise AliascopeError(f"detail is {self.detail!r}, but it must be one of {DETAILS}.")
         make_measures(self.measures, Counter(self.criterion), self.detail, self.floor_samples)
@@ -161,6 +162,8 @@ class Options:
         if self.attack is None:
             for name in OF_ATTACK:
                 del options[name]
+        elif terms_of(self.attack).steps is None:
+            options["attack_steps"] = None
         return options
 
     def scope(

@@ -77,10 +77,10 @@ class ShiftOptions:
                 f"attack is {self.attack!r} and eps {self.eps!r}, but one needs the other: give "
                 "both or neither."
             )
-        if self.eps is not None and not 0 <= self.eps <= 1:
-            raise AliascopeError(f"eps is {self.eps}, but pixels are in [0, 1], and so must it be.")
         self.make_protocol()
-        self.make_attack()
+        attack = self.make_attack()
+        if attack is not None and self.eps is not None:
+            attack.check_eps(self.eps)
 
     def make_protocol(self) -> ShiftProtocol:
         """Make the protocol."""

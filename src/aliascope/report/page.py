@@ -193,6 +193,8 @@ def _preparation(recipe: Block) -> str:
 def _attack(options: Block) -> str:
     if not options.get("attack"):
         return ""
+    if options.get("attack_steps") is None:
+        return str(options["attack"])
     step = options.get("attack_step_size")
     size = "2.5 ε / steps" if step is None else f"{step:g}"
     return f"{options['attack']} (steps: {options.get('attack_steps')}, step size: {size})"
