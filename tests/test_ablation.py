@@ -699,3 +699,15 @@ def test_an_intervention_that_is_none_is_refused_in_one_sentence(here, written, 
     )
     assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
     assert not Path("run").exists()
+
+
+def test_a_change_within_a_point_is_none_however_certain_it_is():
+    n = 40_000
+    before = [1] * n
+    little = paired_change(before, [0] * 120 + [1] * (n - 120))  # 0.3 points, p = 1e-36
+    none = paired_change(before, before)
+    large = paired_change(before, [0] * 4000 + [1] * (n - 4000))
+    ps = {REMOVED: 1.0, LOWERED: little.p}
+    assert little.p < 1e-20
+    assert verdict_of(Evidence({REMOVED: none, LOWERED: little}, ps)) == "insensitive"
+    assert verdict_of(Evidence({REMOVED: none, LOWERED: large}, ps)) == "no effect"

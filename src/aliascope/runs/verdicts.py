@@ -16,7 +16,8 @@ LEVEL = 0.05
 """Of each family of tests, one test a stage, adjusted by Holm's method."""
 
 POINT = 0.01
-"""A change of less than this, with all of its interval, is none."""
+"""A change of less than this, with all of its interval, is none, however many images tell it from
+nothing."""
 
 Comparison = tuple[str, str]
 """Two conditions, the second compared with the first: the mean of second - first."""
@@ -83,12 +84,15 @@ class Evidence:
         return self.changes.get(comparison, NOTHING)
 
     def falls(self, comparison: Comparison) -> bool:
-        """Whether the second surely scores less than the first."""
-        return self.of(comparison).mean < 0 and self.adjusted.get(comparison, 1.0) < LEVEL
+        """Whether the second surely scores less than the first, and by more than next to nothing."""
+        return self.of(comparison).mean < 0 and self._differs(comparison)
 
     def rises(self, comparison: Comparison) -> bool:
-        """Whether the second surely scores more than the first."""
-        return self.of(comparison).mean > 0 and self.adjusted.get(comparison, 1.0) < LEVEL
+        """Whether the second surely scores more than the first, and by more than next to nothing."""
+        return self.of(comparison).mean > 0 and self._differs(comparison)
+
+    def _differs(self, comparison: Comparison) -> bool:
+        return self.adjusted.get(comparison, 1.0) < LEVEL and not self.is_none(comparison)
 
     def is_none(self, comparison: Comparison) -> bool:
         """Whether all of the interval is within a point."""
