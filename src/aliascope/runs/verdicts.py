@@ -84,11 +84,11 @@ class Evidence:
         return self.changes.get(comparison, NOTHING)
 
     def falls(self, comparison: Comparison) -> bool:
-        """Whether the second surely scores less than the first, and by more than next to nothing."""
+        """Whether the second surely scores less than the first, by more than next to nothing."""
         return self.of(comparison).mean < 0 and self._differs(comparison)
 
     def rises(self, comparison: Comparison) -> bool:
-        """Whether the second surely scores more than the first, and by more than next to nothing."""
+        """Whether the second surely scores more than the first, by more than next to nothing."""
         return self.of(comparison).mean > 0 and self._differs(comparison)
 
     def _differs(self, comparison: Comparison) -> bool:
