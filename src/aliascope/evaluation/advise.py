@@ -141,7 +141,7 @@ def advise(
             for each in (shown(candidates, "advising") if progress else candidates)
         ]
         seconds = trials.seconds(candidates)
-    described = {**trials.described(chosen), "rate": tried[0].rate, "seed": seed}
+        described = {**trials.described(chosen), "rate": tried[0].rate, "seed": seed}
     rows = [
         _row(each, tried[0], taken / seconds[0], described["images"])
         for each, taken in zip(tried, seconds, strict=True)

@@ -74,13 +74,24 @@ class Advice:
         AliascopeError
             If the folder holds advice, or cannot be written.
         """
+        self.refuse_folder(folder)
         place = Path(folder, FILE)
-        if place.exists():
+        with writing(place), replacing(place) as draft:
+            draft.write_text(self.to_json(), encoding="utf-8")
+
+    @staticmethod
+    def refuse_folder(folder: str | os.PathLike[str]) -> None:
+        """Refuse to write where there is advice already.
+
+        Raises
+        ------
+        AliascopeError
+            If there is.
+        """
+        if Path(folder, FILE).exists():
             raise AliascopeError(
                 f"{folder} holds advice already; pass another folder, or remove it first."
             )
-        with writing(place), replacing(place) as draft:
-            draft.write_text(self.to_json(), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Advice:
@@ -248,8 +259,8 @@ class Advice:
         if of["stages"]:
             word = {"kl": "KL divergence", "output_change": "change of the output"}
             lines.append(
-                f"most are stages with {100 * LEAST_ENERGY:.0f} % or more of their energy beyond, removing "
-                f"which has at least a tenth of the largest effect ("
+                f"most are stages with {100 * LEAST_ENERGY:.0f} % or more of their energy beyond, "
+                "removing which has at least a tenth of the largest effect ("
                 f"{word[of['stages'][0]['measure']]}, first {of['stages'][0]['images']} images)."
             )
         words = [f"{of['images']:,} image{'' if of['images'] == 1 else 's'}"]
@@ -287,8 +298,8 @@ class Advice:
             f"itself) under {int(self._loses(rows).sum())}."
         )
 
-    def cells(self) -> tuple[list[str], list[list[str]]]:
-        """Give heads and cells of the table that is shown."""
+    def cells(self, *, intervals: bool = True) -> tuple[list[str], list[list[str]]]:
+        """Give heads and cells of the table that is shown, with intervals of shares or without."""
         shown = [column for column in SHOWN if self._table[column].notna().any()]
         if self.labelled:
             shown = [column for column in shown if not column.startswith("agreement")]
@@ -296,7 +307,7 @@ class Advice:
         rows = []
         for key, row in self._table.iterrows():
             names: Any = key
-            rows.append([*map(str, names), *(_cell(row, column) for column in shown)])
+            rows.append([*map(str, names), *(_cell(row, column, intervals) for column in shown)])
         return heads, rows
 
     def to_json(self) -> str:
@@ -356,7 +367,7 @@ SHOWN = {
 """Heads of the columns that are shown."""
 
 
-def _cell(row: Any, column: str) -> str:
+def _cell(row: Any, column: str, intervals: bool) -> str:
     value = row[column]
     if math.isnan(value):
         return ""
@@ -372,6 +383,8 @@ def _cell(row: Any, column: str) -> str:
         return f"+{100 * value:.0f} %"
     if column == "aliased_energy":
         return percent(value) if value == 0 or value >= 0.001 else f"{100 * value:.0e}"
+    if not intervals:
+        return percent(value)
     return f"{percent(value)} ({between(row[f'{column}_low'], row[f'{column}_high'])})"
 
 
