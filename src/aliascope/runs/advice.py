@@ -292,10 +292,11 @@ class Advice:
                 f"Accuracy fell under none of {len(rows)} candidates on these images; without "
                 "retraining it mostly does."
             )
+        lost = int(self._loses(rows).sum())
         return (
             f"Without retraining accuracy fell under {len(fell)} of {len(rows)} candidates, by up "
             f"to {-100 * fell.min():.1f} points; significantly (p < {SIGNIFICANT:g}, each by "
-            f"itself) under {int(self._loses(rows).sum())}."
+            f"itself) under {lost or 'none'}."
         )
 
     def cells(self, *, intervals: bool = True) -> tuple[list[str], list[list[str]]]:
