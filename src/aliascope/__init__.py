@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from aliascope.energy import aliased_energy, low_pass
     from aliascope.errors import AliascopeError
     from aliascope.evaluation.ablate import ablate
+    from aliascope.evaluation.advise import advise
     from aliascope.evaluation.measure import measure
     from aliascope.evaluation.shift_consistency import shift_consistency
     from aliascope.filters.antialias import Antialiasing, antialias
     from aliascope.filters.matrices import filter_matrix
     from aliascope.filters.names import filters
     from aliascope.runs.ablation import Ablation
+    from aliascope.runs.advice import Advice
     from aliascope.runs.comparison import Comparison, compare
     from aliascope.runs.consistency import Consistency
     from aliascope.runs.measurement import Measurement, load
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Ablation": "aliascope.runs.ablation",
+    "Advice": "aliascope.runs.advice",
     "AliascopeError": "aliascope.errors",
     "Antialiasing": "aliascope.filters.antialias",
     "Category": "aliascope.categories",
@@ -45,6 +48,7 @@ _HOMES = {
     "Site": "aliascope.sites",
     "SiteList": "aliascope.sites",
     "ablate": "aliascope.evaluation.ablate",
+    "advise": "aliascope.evaluation.advise",
     "aliased_energy": "aliascope.energy",
     "antialias": "aliascope.filters.antialias",
     "classify": "aliascope.spectrum",
@@ -59,6 +63,7 @@ _HOMES = {
 
 __all__ = [
     "Ablation",
+    "Advice",
     "AliascopeError",
     "Antialiasing",
     "Category",
@@ -72,6 +77,7 @@ __all__ = [
     "SiteList",
     "__version__",
     "ablate",
+    "advise",
     "aliased_energy",
     "antialias",
     "classify",

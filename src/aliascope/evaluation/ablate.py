@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from aliascope.errors import AliascopeError
-from aliascope.evaluation.inputs import checked_labels, inputs_and_labels, shown
+from aliascope.evaluation.inputs import shown
+from aliascope.evaluation.kept_batches import ByKeyword, KeptBatches
 from aliascope.evaluation.probe import no_sites
 from aliascope.files import plain
 from aliascope.models.predictions import class_scores, record_predictions
@@ -105,7 +106,7 @@ def ablate(
     wanted = read_sites(sites)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     with tempfile.TemporaryDirectory(prefix="aliascope-") as folder, evaluating(model):
-        kept = _Kept(batches, Path(folder))
+        kept = KeptBatches(batches, Path(folder), "ablate")
         measured, spare = kept.split(recalibrate)
 
         def run(images: Tensor) -> Any:
@@ -120,7 +121,7 @@ def ablate(
         donors = _donors(kept, measured, run, device, trials, seed)
         ablator = Ablator(model, run, trials, donors=donors, workspace=workspace)
         if spare:
-            caller = model if kept.keyword is None else _ByKeyword(model, kept.keyword)
+            caller = model if kept.keyword is None else ByKeyword(model, kept.keyword)
             ablator.recalibrate(caller, [kept.images(k).to(device) for k in spare])
         store = Store.temporary()
         options = {
@@ -222,7 +223,7 @@ def _sites_of(network: nn.Module, run: Callable[[int], Any]) -> SiteList:
 
 
 def _donors(
-    kept: _Kept,
+    kept: KeptBatches,
     measured: Sequence[int],
     run: Callable[[Tensor], Any],
     device: torch.device,
@@ -245,109 +246,3 @@ def _donors(
         classes.append(known.numpy())
     numbers = [number for k in measured for number in kept.numbers(k)]
     return Donors(numbers, np.concatenate(classes), kept.image, seed=seed)
-
-
-class _ByKeyword(nn.Module):
-    """A model whose images go in by keyword."""
-
-    def __init__(self, model: nn.Module, keyword: str) -> None:
-        super().__init__()
-        self.model, self.keyword = model, keyword
-
-    def forward(self, images: Tensor) -> Any:
-        return self.model(**{self.keyword: images})
-
-
-class _Kept:
-    """Batches, any image of which can be had again."""
-
-    def __init__(self, batches: Iterable[Any], folder: Path) -> None:
-        if isinstance(batches, Tensor):
-            raise AliascopeError(
-                f"batches is one tensor of shape {tuple(batches.shape)}; pass a list of batches, "
-                "as in [images]."
-            )
-        self.keyword: str | None = None
-        self.counts: list[int] = []
-        self.labels: list[Tensor | None] = []
-        self._held: list[Tensor | Path] = []
-        stays = isinstance(batches, list | tuple)
-        for batch in batches:
-            inputs, labels = inputs_and_labels(batch)
-            images = self._images_in(inputs)
-            if len(images) == 0:
-                continue
-            self.counts.append(len(images))
-            known = None if labels is None else checked_labels(labels, len(images)).cpu()
-            self.labels.append(known)
-            self._held.append(images if stays else _written(images, folder / f"{len(self.counts)}"))
-        if not self.counts:
-            raise AliascopeError("There was no batch of images to ablate on; pass at least one.")
-        self._starts = np.cumsum([0, *self.counts])
-
-    @property
-    def total(self) -> int:
-        return int(self._starts[-1])
-
-    def _images_in(self, inputs: Tensor | Mapping[str, Any]) -> Tensor:
-        if isinstance(inputs, Tensor):
-            return inputs
-        tensors = [key for key, value in inputs.items() if isinstance(value, Tensor)]
-        if len(tensors) != 1 or len(inputs) != 1:
-            raise AliascopeError(
-                f"A batch has {', '.join(inputs) or 'nothing'}; to ablate, give one tensor of "
-                "images, and labels."
-            )
-        self.keyword = tensors[0]
-        images: Tensor = inputs[self.keyword]
-        return images
-
-    def split(self, recalibrate: bool | int) -> tuple[list[int], list[int]]:
-        """Set batches at the end aside for so many images; give those to measure, and these."""
-        wanted = min(256, self.total // 5) if recalibrate is True else int(recalibrate)
-        if recalibrate is not False and not 0 < wanted < self.total:
-            raise AliascopeError(
-                f"recalibrate is {recalibrate}, but of {self.total} images some must be left to "
-                "measure; give fewer."
-            )
-        first = len(self.counts)
-        while sum(self.counts[first:]) < wanted:
-            first -= 1
-        if first == 0:
-            raise AliascopeError(
-                f"recalibrate is {recalibrate}, which takes the only batch; give several batches."
-            )
-        return list(range(first)), list(range(first, len(self.counts)))
-
-    def numbers(self, k: int) -> list[int]:
-        return list(range(int(self._starts[k]), int(self._starts[k + 1])))
-
-    def images(self, k: int) -> Tensor:
-        held = self._held[k]
-        return held if isinstance(held, Tensor) else _read(held)
-
-    def first(self, count: int) -> Tensor:
-        return self.images(0)[:count]
-
-    def image(self, number: int) -> Tensor:
-        k = int(np.searchsorted(self._starts, number, side="right")) - 1
-        held, place = self._held[k], number - int(self._starts[k])
-        return held[place] if isinstance(held, Tensor) else _read(held, place)
-
-
-def _written(images: Tensor, path: Path) -> Path:
-    from safetensors.torch import save_file
-
-    save_file({"images": images.detach().cpu().contiguous()}, path)
-    return path
-
-
-def _read(path: Path, place: int | None = None) -> Tensor:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        if place is None:
-            images: Tensor = file.get_tensor("images")
-            return images
-        row: Tensor = file.get_slice("images")[place : place + 1]
-        return row[0]
