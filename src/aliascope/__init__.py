@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from aliascope.seam.opening import Opening, find_sites
     from aliascope.sites import Site, SiteList
     from aliascope.spectrum import classify
+    from aliascope.tracker import Tracker
 
 _HOMES = {
     "Ablation": "aliascope.runs.ablation",
@@ -44,6 +45,7 @@ _HOMES = {
     "Scope": "aliascope.scope",
     "Site": "aliascope.sites",
     "SiteList": "aliascope.sites",
+    "Tracker": "aliascope.tracker",
     "ablate": "aliascope.evaluation.ablate",
     "aliased_energy": "aliascope.energy",
     "antialias": "aliascope.filters.antialias",
@@ -70,6 +72,7 @@ __all__ = [
     "Scope",
     "Site",
     "SiteList",
+    "Tracker",
     "__version__",
     "ablate",
     "aliased_energy",
