@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from aliascope.commands.ablate import ablate
+from aliascope.commands.check import check
 from aliascope.commands.compare import compare
 from aliascope.commands.console import refuse, say_warning
 from aliascope.commands.evaluate import evaluate
@@ -38,7 +39,7 @@ app = typer.Typer(
 app.add_typer(plot_app, name="plot")
 app.add_typer(imagenet_app, name="imagenet")
 app.add_typer(oscillations_app, name="oscillations")
-for command in (sites, evaluate, show, compare, ablate, shift, filters, report, selftest):
+for command in (sites, evaluate, show, compare, check, ablate, shift, filters, report, selftest):
     app.command()(command)
 
 
