@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from aliascope.seam.opening import Opening, find_sites
     from aliascope.sites import Site, SiteList
     from aliascope.spectrum import classify
+    from aliascope.tracker import Tracker
 
 _HOMES = {
     "Ablation": "aliascope.runs.ablation",
@@ -47,6 +48,7 @@ _HOMES = {
     "Scope": "aliascope.scope",
     "Site": "aliascope.sites",
     "SiteList": "aliascope.sites",
+    "Tracker": "aliascope.tracker",
     "ablate": "aliascope.evaluation.ablate",
     "advise": "aliascope.evaluation.advise",
     "aliased_energy": "aliascope.energy",
@@ -75,6 +77,7 @@ __all__ = [
     "Scope",
     "Site",
     "SiteList",
+    "Tracker",
     "__version__",
     "ablate",
     "advise",

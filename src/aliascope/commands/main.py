@@ -12,6 +12,7 @@ import typer
 
 from aliascope.commands.ablate import ablate
 from aliascope.commands.advise import advise
+from aliascope.commands.check import check
 from aliascope.commands.compare import compare
 from aliascope.commands.console import refuse, say_warning
 from aliascope.commands.evaluate import evaluate
@@ -40,7 +41,10 @@ app = typer.Typer(
 app.add_typer(plot_app, name="plot")
 app.add_typer(imagenet_app, name="imagenet")
 app.add_typer(oscillations_app, name="oscillations")
-for command in (sites, evaluate, show, compare, ablate, shift, filters, advise, report, selftest):
+for command in (
+    *(sites, evaluate, show, compare, ablate, shift, filters, advise, check, report),
+    selftest,
+):
     app.command()(command)
 
 

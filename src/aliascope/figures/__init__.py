@@ -27,6 +27,7 @@ from aliascope.figures.pixels import pixels
 from aliascope.figures.shift import shift
 from aliascope.figures.spectrum import spectrum
 from aliascope.figures.thresholds import thresholds
+from aliascope.figures.tracking import tracking
 from aliascope.files import replacing, writing
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "sites",
     "spectrum",
     "thresholds",
+    "tracking",
 ]
 
 FOR_PAPERS: Any = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "aliascope"}

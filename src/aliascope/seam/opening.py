@@ -170,7 +170,7 @@ class Opening:
         for path, name in _scripted_functions(self.model):
             reason = f"{name} is a TorchScript function, whose operations cannot be intercepted"
             self._found.note(Site(path, 1, "torchscript"), reason)
-        self._exit = contextlib.ExitStack()
+        self._exit, self._intercepting = contextlib.ExitStack(), contextlib.ExitStack()
         self._call: Call | None = None
         self._pass: Pass | None = None
         self._before: nn.Module | None = None
@@ -244,6 +244,14 @@ class Opening:
         if self._pass is not None and self._call is None and not self._held:
             self._finish()
 
+    def rest(self) -> None:
+        """End the pass and open nothing more, but for what autograd runs again, until this is left.
+
+        For who leaves only after backward, of a model that is checkpointed.
+        """
+        self.settle()
+        self._intercepting.close()
+
     # -- entering and leaving ----------------------------------------------------------------
 
     def __enter__(self) -> Opening:
@@ -257,7 +265,8 @@ class Opening:
             _opened.append(self)
             self._exit.enter_context(_eager_compiled_modules())
             self._exit.enter_context(self._tracker)
-            self._exit.enter_context(self._seam)
+            self._exit.callback(self._intercepting.close)
+            self._intercepting.enter_context(self._seam)
         except BaseException:
             self._exit.close()
             raise

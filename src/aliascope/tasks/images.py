@@ -17,6 +17,7 @@ from aliascope.data.folders import (
     is_image,
 )
 from aliascope.data.items import EXTENSIONS, Images
+from aliascope.data.noise import open_noise
 from aliascope.data.samples import sample_files
 from aliascope.data.shards import named_shards, open_shards, shard_set, shards_in
 from aliascope.errors import AliascopeError
@@ -34,7 +35,8 @@ def open_data(
     Parameters
     ----------
     spec : str
-        ``"samples"``; ``"oscillations"`` or ``"oscillations:A"`` (see
+        ``"samples"``; ``"noise"`` or ``"noise:N"``, N images of 1/f noise;
+        ``"oscillations"`` or ``"oscillations:A"`` (see
         `aliascope.tasks.oscillations.open_oscillations`); or a folder (``./samples`` if it is
         called that). Its class folders may be
         named by WordNet id (any of ILSVRC2012's, not necessarily all), by the class's index, or,
@@ -80,6 +82,8 @@ def open_data(
                 "pass a model of theirs, such as oscillations."
             )
         return made
+    if _is_noise(spec):
+        return open_noise(spec, transform, seed=seed)
     if spec == "samples":
         check_imagenet("The samples", num_classes)
         samples = sample_files()
@@ -150,7 +154,7 @@ def first_size(spec: str, transform: Callable[[Image.Image], Tensor]) -> tuple[i
 
 def _opened_one_by_one(spec: str, transform: Callable[[Image.Image], Tensor]) -> Iterator[Images]:
     """Open no more of a set at a time than is needed to see its first image."""
-    if spec == "samples" or _are_oscillations(spec):
+    if spec == "samples" or _are_oscillations(spec) or _is_noise(spec):
         yield open_data(spec, transform)
         return
     shards = named_shards(spec)
@@ -165,3 +169,7 @@ def _opened_one_by_one(spec: str, transform: Callable[[Image.Image], Tensor]) ->
 
 def _are_oscillations(spec: str) -> bool:
     return spec.partition(":")[0] == "oscillations"
+
+
+def _is_noise(spec: str) -> bool:
+    return spec.partition(":")[0] == "noise"
