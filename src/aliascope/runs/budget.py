@@ -136,7 +136,8 @@ def values_of(measurement: Measurement) -> pd.DataFrame:
     accuracy = measurement.accuracy()
     if "top1" in accuracy.index:
         top1 = accuracy.loc["top1"]
-        rows[OVERALL, ACCURACY] = (top1["accuracy"], top1["low"], top1["high"])
+        mean, low, high = (float(top1[name]) for name in ("accuracy", "low", "high"))
+        rows[OVERALL, ACCURACY] = (mean, low, high)
     found = pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high"])
     found.index = pd.MultiIndex.from_tuples(list(rows), names=["site", "value"])
     return found.dropna(subset="mean")
@@ -221,13 +222,13 @@ def written(values: pd.DataFrame) -> str:
         If none of these was measured.
     """
     lines = [f"# At most the upper end of the 95 % interval of today, and {MARGIN:g} more."]
-    for (site, value), row in zip(values.index, values.itertuples(), strict=True):
+    for (site, value), (mean, _, high) in zip(values.index, values.to_numpy(), strict=True):
         if value in WRITTEN:
-            end = row.mean if math.isnan(float(row.high)) else row.high
-            limit = min(1.0, math.ceil(1000 * (float(end) + MARGIN)) / 1000)
+            end = float(mean if math.isnan(high) else high)
+            limit = min(1.0, math.ceil(1000 * (end + MARGIN)) / 1000)
             name = site.replace("\\", "\\\\").replace('"', '\\"')
             lines += ["", "[[bound]]", f'site = "{name}"', f'value = "{value}"']
-            lines += [f"at_most = {limit:g}  # today {float(row.mean):.3f}"]
+            lines += [f"at_most = {limit:g}  # today {mean:.3f}"]
     if len(lines) == 1:
         raise AliascopeError("The run measured neither energy nor categories; measure one of them.")
     return "\n".join(lines) + "\n"
