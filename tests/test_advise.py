@@ -204,7 +204,7 @@ def test_multiply_adds_are_those_of_the_dense_operation_and_the_matrices():
 
 
 class Deaf(nn.Module):
-    """What its second site has beyond reaches nothing: only the mean of its map is read."""
+    """Hardly listens to its second site, whose map has as much beyond as the first one's."""
 
     def __init__(self):
         super().__init__()
@@ -215,9 +215,7 @@ class Deaf(nn.Module):
 
     def forward(self, x):
         x = F.relu(self.first(x))
-        ripple = 1 - 2 * (torch.arange(x.shape[-1]) % 2)
-        x = x.mean((2, 3), keepdim=True) + 0.1 * ripple
-        return self.last((self.second(x + 0 * x).mean((2, 3)) * 5).round())
+        return self.last(x.mean((2, 3)) + 1e-4 * self.second(x).mean((2, 3)))
 
 
 def test_most_are_the_stages_that_alias_and_matter():
@@ -225,7 +223,7 @@ def test_most_are_the_stages_that_alias_and_matter():
     found = al.advise(Deaf(), [x], filters=["blur:3"], sites=["all", "most"])
     first, second = found.description["stages"]
     assert first["taken"] and first["sites"] == "first" and first["effect"] > 0
-    assert second["aliased_energy"] > 0.9 and not second["taken"]
+    assert second["aliased_energy"] > 0.5 and not second["taken"]
     assert second["effect"] < 0.1 * first["effect"]
     assert found.sites == {"all": ["first", "second"], "most": ["first"]}
     assert found.table()["filtered"].tolist() == [0, 2, 1]
