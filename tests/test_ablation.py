@@ -589,6 +589,26 @@ def test_an_attacked_ablation_has_a_part_a_batch_and_condition(here):
     assert weaker < found.at("eps=0").clean()["accuracy"]
 
 
+def test_what_is_recalibrated_alike_is_alike(here):
+    torch.manual_seed(0)
+    Path("normed.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "def net():\n"
+        "    torch.manual_seed(1)\n"
+        "    return nn.Sequential(nn.Conv2d(3, 16, 3, 2), nn.BatchNorm2d(16), nn.ReLU(),"
+        " nn.Flatten(), nn.Linear(16 * 121, 4))\n"
+    )
+    loaded = load_model("normed:net", resize=26, crop=24)
+    data = open_data("photos", loaded.preprocessing, num_classes=4)
+    options = AblationOptions(
+        batch_size=4, interventions=("remove",), dose=(0.0, 1.0), recalibrate=4
+    )
+    found = ablate_images(loaded, data, "run", plan(loaded, data, options).options)
+    rows = found.changed[found.changed["dose"] == 0]
+    assert found.clean()["n"] == 8 and len(rows) == 16
+    assert (rows["output_change"] == 0).all()  # clean and at dose 0 the same statistics
+
+
 def test_a_damaged_table_is_found_and_made_again(here):
     before = ablated("run")
     table = Path("run/parts/000001/changed.parquet")

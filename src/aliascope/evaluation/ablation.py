@@ -273,6 +273,7 @@ class AblationRunner(BatchRunner):
         if self._recalibrate:
             first = len(self._images) - self._recalibrate
             spare = _Spare(self, range(first, len(self._images)))
+            next(iter(spare), None)  # settles the memory format, which runs the model on noise
             self._ablator.recalibrate(self.model, spare)
         return self
 
