@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 REPETITIONS = 5
 """Timed passes of each candidate, one after the other in turn."""
 
-TIMED_IMAGES = 8
+TIMED_IMAGES = 4
 """Images of a timed pass, at most."""
 
 
