@@ -152,12 +152,14 @@ class Advice:
     def choice(self) -> tuple[str, str] | None:
         """The candidate that :meth:`code` applies by default.
 
-        Of those that lose no accuracy significantly (p < 0.05) without retraining, the one of best
-        consistency; where that is equal, of best accuracy, then of least aliased energy. None where
-        all lose, and without labels, as no loss can be told then.
+        Of those that lose no accuracy significantly without retraining (p < 0.05, or an interval
+        of the change below 0), and are not less consistent than the network as it is, the one of
+        best consistency; where that is equal, of best accuracy, then of least aliased energy. None
+        where there is none, and without labels, as no loss can be told then.
         """
-        candidates = self._table.iloc[1:]
-        kept = candidates[~self._loses(candidates)]
+        candidates, before = self._table.iloc[1:], self._table.iloc[0]
+        worse = candidates["consistency"] < before["consistency"]
+        kept = candidates[~self._loses(candidates) & ~worse]
         if kept.empty or not self.labelled:
             return None
         order = kept.fillna({"consistency": -1.0, "aliased_energy": 1.0})
@@ -170,7 +172,8 @@ class Advice:
         return str(filter), str(sites)
 
     def _loses(self, rows: pd.DataFrame) -> Any:
-        return (rows["p"] < SIGNIFICANT) & (rows["accuracy_change"] < 0)
+        by_test = (rows["p"] < SIGNIFICANT) & (rows["accuracy_change"] < 0)
+        return by_test | (rows["accuracy_change_high"] < 0)
 
     def code(self, row: tuple[str, str] | int | None = None) -> str:
         """Write the lines that apply a candidate to ``model``.
@@ -183,8 +186,7 @@ class Advice:
         Returns
         -------
         str
-            Python. Where none is named, and every candidate loses accuracy significantly or there
-            are no labels to tell, a comment that says so.
+            Python. Where none is named and none can be advised, a comment that says why.
 
         Raises
         ------
@@ -212,13 +214,23 @@ class Advice:
         return row[0], row[1]
 
     def _none_advised(self) -> str:
-        lost = -100 * self._table["accuracy_change"].iloc[1:]
-        lines = ["There are no labels, so what a candidate does to accuracy is not known."]
-        if self.labelled:
+        """Say in comments why no candidate is advised."""
+        rows, before = self._table.iloc[1:], self._table.iloc[0]
+        loses = self._loses(rows)
+        lost, rest = -100 * rows["accuracy_change"], rows.loc[~loses, "consistency"]
+        if not self.labelled:
+            lines = ["There are no labels, so what a candidate does to accuracy is not known."]
+        elif loses.all():
             lines = [
                 "Every candidate loses accuracy without retraining, by "
-                f"{lost.min():.1f} to {lost.max():.1f} points",
-                f"(each p < {SIGNIFICANT:g}).",
+                f"{lost.min():.1f} to {lost.max():.1f} points.",
+            ]
+        else:
+            lines = [
+                f"Without retraining {int(loses.sum())} of {len(rows)} candidates lose accuracy, "
+                "and the rest make",
+                f"the network less consistent: {percent(rest.min())} to {percent(rest.max())} %, "
+                f"before {percent(before['consistency'])} %.",
             ]
         lines += [
             "None is advised as it is. To retrain with one, name it, as in",
@@ -295,8 +307,8 @@ class Advice:
         lost = int(self._loses(rows).sum())
         return (
             f"Without retraining accuracy fell under {len(fell)} of {len(rows)} candidates, by up "
-            f"to {-100 * fell.min():.1f} points; significantly (p < {SIGNIFICANT:g}, each by "
-            f"itself) under {lost or 'none'}."
+            f"to {-100 * fell.min():.1f} points; significantly (p < {SIGNIFICANT:g} or an "
+            f"interval below 0, each by itself) under {lost or 'none'}."
         )
 
     def cells(self, *, intervals: bool = True) -> tuple[list[str], list[list[str]]]:
