@@ -260,7 +260,7 @@ def test_the_sites_of_a_network_with_extra_state_are_listed(
     with pytest.raises(SystemExit) as ended:
         main(["sites", "-m", "my_networks:counting"])
     assert ended.value.code == 0
-    assert "1 sites can be measured" in capsys.readouterr().out
+    assert "1 site can be measured" in capsys.readouterr().out
 
 
 def test_weights_that_are_neither_a_name_nor_a_file_are_refused(here: Path) -> None:

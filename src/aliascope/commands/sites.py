@@ -11,8 +11,6 @@ import typer
 from aliascope.commands.choices import AsCsv, AsJson, Device, ModelName, Seed, Weights
 from aliascope.commands.console import console_for_tables
 from aliascope.errors import AliascopeError
-from aliascope.files import plain
-from aliascope.runs.sites import times
 
 
 def sites(
@@ -34,7 +32,9 @@ def sites(
 
     from aliascope.commands.tables import sites_table
     from aliascope.evaluation.probe import no_sites, probe
+    from aliascope.files import plain
     from aliascope.models.devices import automatic_device
+    from aliascope.runs.sites import times
     from aliascope.tasks.models import load_model
 
     if as_json and as_csv:
