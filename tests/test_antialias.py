@@ -6,6 +6,8 @@ import copy
 import io
 import pickle
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -690,3 +692,8 @@ def test_evaluate_measures_filtered_and_its_run_says_so(here, capsys):
             evaluate("--filter", wrong, "-o", "other")
         assert words in capsys.readouterr().err
         assert not (here / "other").exists()
+
+
+def test_the_compiler_is_loaded_by_who_compiles():
+    code = "import sys, aliascope.evaluation.loop; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -17,10 +17,22 @@ from aliascope.filters.matrices import dense_matrix
 from aliascope.filters.names import FilterName
 from aliascope.sites.calls import memory_format
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 FEW_TAPS = 9
 """Taps, over all axes, up to which a depthwise convolution is cheaper than the matrix product."""
 
 CONVOLUTIONS: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+def _constant(function: Function) -> Function:
+    """Have torch.compile take what a function gives as a constant.
+
+    As ``torch.compiler.assume_constant_result`` does, which loads the compiler to set a mark: two
+    seconds for whoever compiles nothing, and an end that takes longer, too.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
 
 
 def filtered(
@@ -101,7 +113,7 @@ def _matrix(plan: Plan, axis: int, decimated: bool, like: Tensor) -> Tensor:
     return made
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, unused-ignore]
+@_constant
 def _made_matrix(
     size: int,
     rate: int,
@@ -120,7 +132,7 @@ def _made_matrix(
     return key
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, unused-ignore]
+@_constant
 def _made_taps(plan: Plan, dtype: torch.dtype, device: torch.device) -> str:
     """Make the taps of all axes together, and say under which attribute they are."""
     key = _attribute(f"taps {plan} {dtype} {device}")
@@ -134,7 +146,7 @@ def _made_taps(plan: Plan, dtype: torch.dtype, device: torch.device) -> str:
     return key
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, unused-ignore]
+@_constant
 def _made_index(size: int, before: int, after: int, boundary: str, device: torch.device) -> str:
     """Make the samples that a map goes on by, and say under which attribute they are."""
     key = _attribute(f"index {size} {before} {after} {boundary} {device}")
@@ -226,7 +238,7 @@ def _is_short(plan: Plan) -> bool:
     return total <= FEW_TAPS
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator, unused-ignore]
+@_constant
 def _length(name: str, boundary: str, rate: int) -> int:
     """Taps of a filter; more than any map has samples where it has no kernel."""
     filter = FilterName.read(name, boundary)
