@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from aliascope.commands import evaluate_choices as choice
 from aliascope.commands.ablate_choices import Dose, Interventions, Recalibrate, Sites
 from aliascope.commands.choices import (
@@ -25,7 +23,7 @@ from aliascope.commands.choices import (
 from aliascope.commands.console import console_for_tables
 from aliascope.commands.evaluate import images_for, named_values, own_cores, own_device, say_what
 from aliascope.commands.filter_choice import FilterChoice
-from aliascope.commands.progress import interruptible, progress
+from aliascope.commands.progress import going_through_images
 from aliascope.errors import AliascopeError
 
 if TYPE_CHECKING:
@@ -194,41 +192,19 @@ def _ablate(
 ) -> Ablation:
     """Run the images through the model, with progress."""
     from aliascope.evaluation.ablation import ablate_images
-    from aliascope.evaluation.team import QuietError
 
     if team.leads:
         from rich.console import Console
 
         say_what(loaded, data, device, team, filter=options.filter, console=Console(stderr=True))
-    so_far = 0
-
-    def kept() -> str:
-        return (
-            f" after {so_far} images, kept in {folder}; run the same command with --resume to "
-            "go on."
+    with going_through_images("ablating", folder, leads=team.leads) as tell:
+        return ablate_images(
+            loaded,
+            images,
+            folder,
+            options,
+            device=device,
+            progress=tell,
+            team=team,
+            **how,
         )
-
-    with interruptible(kept if team.leads else None), progress() as report:
-
-        def tell(done: int, total: int) -> None:
-            nonlocal so_far
-            so_far = done
-            report("ablating", done, total, _rate, f"; {done} of {total} images")
-
-        try:
-            return ablate_images(
-                loaded,
-                images,
-                folder,
-                options,
-                device=device,
-                progress=tell if team.leads else None,
-                team=team,
-                **how,
-            )
-        except QuietError:
-            raise typer.Exit(2) from None
-
-
-def _rate(speed: float) -> str:
-    return f"{speed:.1f} images/s"

@@ -7,8 +7,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from aliascope.commands import evaluate_choices as choice
 from aliascope.commands.choices import (
     Accounting,
@@ -26,7 +24,7 @@ from aliascope.commands.choices import (
 )
 from aliascope.commands.console import console_for_tables
 from aliascope.commands.filter_choice import FilterChoice
-from aliascope.commands.progress import interruptible, progress
+from aliascope.commands.progress import going_through_images
 from aliascope.commands.show import show_measurement
 from aliascope.errors import AliascopeError
 
@@ -197,39 +195,21 @@ def _evaluate(
 ) -> Measurement:
     """Run the images through the model, with progress."""
     from aliascope.evaluation.loop import evaluate as evaluate_images
-    from aliascope.evaluation.team import QuietError
 
     images = images_for(loaded, data, options, device)
     if team.leads:
         say_what(loaded, data, device, team, filter=options.filter)
-    so_far = 0
-
-    def kept() -> str:
-        return (
-            f" after {so_far} images, kept in {folder}; run the same command with --resume to "
-            "go on."
+    with going_through_images("measuring", folder, leads=team.leads) as tell:
+        return evaluate_images(
+            loaded,
+            images,
+            folder,
+            options,
+            device=device,
+            progress=tell,
+            team=team,
+            **how,
         )
-
-    with interruptible(kept if team.leads else None), progress() as report:
-
-        def tell(done: int, total: int) -> None:
-            nonlocal so_far
-            so_far = done
-            report("measuring", done, total, _rate, f"; {done} of {total} images")
-
-        try:
-            return evaluate_images(
-                loaded,
-                images,
-                folder,
-                options,
-                device=device,
-                progress=tell if team.leads else None,
-                team=team,
-                **how,
-            )
-        except QuietError:
-            raise typer.Exit(2) from None
 
 
 def images_for(loaded: LoadedModel, data: str, options: Options, device: str) -> Images:
@@ -264,7 +244,3 @@ def say_what(
         soft_wrap=True,
         markup=False,
     )
-
-
-def _rate(speed: float) -> str:
-    return f"{speed:.1f} images/s"

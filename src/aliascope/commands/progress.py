@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Protocol
 
 import typer
@@ -93,6 +94,53 @@ def progress() -> Iterator[Report]:
 
     with bars:
         yield report
+
+
+@contextlib.contextmanager
+def going_through_images(
+    step: str, folder: Path, *, leads: bool
+) -> Iterator[Callable[[int, int], None] | None]:
+    """Run a set of images into a folder: with progress, a word after Ctrl-C, and a quiet end.
+
+    Parameters
+    ----------
+    step : str
+        Such as "measuring".
+    folder : Path
+        Where what is done is kept, for ``--resume``.
+    leads : bool
+        Whether this process speaks for all that work on it.
+
+    Yields
+    ------
+    callable or None
+        To be called with the number of images done and of all; None where another process speaks.
+    """
+    from aliascope.evaluation.team import QuietError
+
+    so_far = 0
+
+    def kept() -> str:
+        return (
+            f" after {so_far} images, kept in {folder}; run the same command with --resume to "
+            "go on."
+        )
+
+    with interruptible(kept if leads else None), progress() as report:
+
+        def tell(done: int, total: int) -> None:
+            nonlocal so_far
+            so_far = done
+            report(step, done, total, _images_a_second, f"; {done} of {total} images")
+
+        try:
+            yield tell if leads else None
+        except QuietError:
+            raise typer.Exit(2) from None
+
+
+def _images_a_second(speed: float) -> str:
+    return f"{speed:.1f} images/s"
 
 
 def _line(task: Task, rate: str) -> str:

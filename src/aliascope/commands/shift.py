@@ -26,7 +26,7 @@ from aliascope.commands.choices import (
 from aliascope.commands.console import console_for_tables, printable
 from aliascope.commands.evaluate import named_values, own_cores, own_device
 from aliascope.commands.filter_choice import FilterChoice
-from aliascope.commands.progress import interruptible, progress
+from aliascope.commands.progress import going_through_images
 from aliascope.errors import AliascopeError
 
 if TYPE_CHECKING:
@@ -228,7 +228,6 @@ def _shift(
     from aliascope.evaluation.probe import probe
     from aliascope.evaluation.shift_folder import shift_images
     from aliascope.evaluation.shift_options import with_margin
-    from aliascope.evaluation.team import QuietError
     from aliascope.tasks.images import first_size, open_data
 
     protocol = options.make_protocol()
@@ -239,34 +238,17 @@ def _shift(
     classes = probe(loaded, device, size).classes
     if team.leads and not quiet:
         _say_what(loaded, data, protocol.mode, recipe.describe(), device)
-    so_far = 0
-
-    def kept() -> str:
-        return (
-            f" after {so_far} images, kept in {folder}; run the same command with --resume to "
-            "go on."
+    with going_through_images("shifting", folder, leads=team.leads) as tell:
+        return shift_images(
+            loaded,
+            lambda prepare: open_data(data, prepare, num_classes=classes, seed=options.seed),
+            folder,
+            options,
+            device=device,
+            progress=tell,
+            team=team,
+            **how,
         )
-
-    with interruptible(kept if team.leads else None), progress() as report:
-
-        def tell(done: int, total: int) -> None:
-            nonlocal so_far
-            so_far = done
-            report("shifting", done, total, _rate, f"; {done} of {total} images")
-
-        try:
-            return shift_images(
-                loaded,
-                lambda prepare: open_data(data, prepare, num_classes=classes, seed=options.seed),
-                folder,
-                options,
-                device=device,
-                progress=tell if team.leads else None,
-                team=team,
-                **how,
-            )
-        except QuietError:
-            raise typer.Exit(2) from None
 
 
 def _say_what(loaded: LoadedModel, data: str, mode: str, prepared: str, device: str) -> None:
@@ -279,10 +261,6 @@ def _say_what(loaded: LoadedModel, data: str, mode: str, prepared: str, device: 
         soft_wrap=True,
         markup=False,
     )
-
-
-def _rate(speed: float) -> str:
-    return f"{speed:.1f} images/s"
 
 
 def show_consistency(found: Consistency, folder: Path) -> None:
