@@ -160,7 +160,12 @@ ValidationImages = Annotated[int, typer.Option(help="Validation images, rounded 
 TrainingBatch = Annotated[int, typer.Option("--batch-size", "-b", help="Images in a step.")]
 
 
-LearningRate = Annotated[float, typer.Option(help="Of Adam; a tenth of it from epoch 36 on.")]
+LearningRate = Annotated[float, typer.Option(help="Of Adam; a tenth of it after the decay.")]
+
+
+DecayEpoch = Annotated[
+    int, typer.Option(min=1, help="First epoch, counted from 1, at a tenth of the learning rate.")
+]
 
 
 WeightDecay = Annotated[float, typer.Option(help="Coefficient of Adam's L2 penalty.")]

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from aliascope.commands.choices import (
     Deterministic,
+    DecayEpoch,
     Device,
     Epochs,
     Frequencies,
@@ -108,6 +109,7 @@ def train(
     validation_images: ValidationImages = 10_000,
     batch_size: TrainingBatch = 128,
     learning_rate: LearningRate = 1e-3,
+    decay_epoch: DecayEpoch = 36,
     weight_decay: WeightDecay = 1e-4,
     precision: TrainingPrecision = "auto",
     filter: FilterChoice = None,
@@ -135,6 +137,7 @@ def train(
         validation_images=validation_images,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        decay_epoch=decay_epoch - 1,
         weight_decay=weight_decay,
         precision=_precision(precision, chosen),
         filter=filter or "",
@@ -209,6 +212,7 @@ def sweep(
     validation_images: ValidationImages = 10_000,
     batch_size: TrainingBatch = 128,
     learning_rate: LearningRate = 1e-3,
+    decay_epoch: DecayEpoch = 36,
     weight_decay: WeightDecay = 1e-4,
     precision: TrainingPrecision = "auto",
     devices: Annotated[
@@ -236,6 +240,7 @@ def sweep(
         validation_images=validation_images,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        decay_epoch=decay_epoch - 1,
         weight_decay=weight_decay,
         precision=_precision(precision, chosen[0]),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -239,6 +240,7 @@ def _is_short(plan: Plan) -> bool:
 
 
 @_constant
+@functools.cache
 def _length(name: str, boundary: str, rate: int) -> int:
     """Taps of a filter; more than any map has samples where it has no kernel."""
     filter = FilterName.read(name, boundary)
