@@ -124,7 +124,11 @@ def ways(channels_last: bool) -> dict[str, Callable[[Tensor], Tensor]]:
 
 @torch.no_grad()
 def time_all(batch: int, repeats: int, channels_last: bool) -> None:
-    """Let the ways take turns, and print the medians."""
+    """Let the ways take turns, and print the medians of the processor's time.
+
+    That of all threads together: what others do on the machine meanwhile counts less than on a
+    clock.
+    """
     x = torch.randn(batch, 3, 224, 224)
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -134,17 +138,17 @@ def time_all(batch: int, repeats: int, channels_last: bool) -> None:
         model(x)
     for _ in range(repeats):
         for name, model in models.items():
-            began = time.perf_counter()
+            began = time.process_time()
             model(x)
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name].append(time.process_time() - began)
     layout = "channels last" if channels_last else "channels first"
     print(f"ResNet-50, 224 × 224, batch {batch}, {layout}, {torch.get_num_threads()} threads")
-    print(f"{'':28}{'ms an image':>12}{'× plain':>10}{'lowest × plain':>16}")
+    print(f"{'':28}{'CPU ms an image':>16}{'× plain':>10}{'lowest × plain':>16}")
     for name, each in seconds.items():
         ms = 1000 * statistics.median(each) / batch
         ratios = [a / b for a, b in zip(each, seconds["plain"], strict=True)]
         lowest = min(each) / min(seconds["plain"])
-        print(f"{name:28}{ms:12.1f}{statistics.median(ratios):10.2f}{lowest:16.2f}")
+        print(f"{name:28}{ms:16.1f}{statistics.median(ratios):10.2f}{lowest:16.2f}")
 
 
 @torch.no_grad()

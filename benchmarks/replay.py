@@ -15,58 +15,42 @@ import torch
 from torch import Tensor, nn
 
 import aliascope as al
+from aliascope.interventions import intervention
+from aliascope.seam.parts import workspace_of
 from aliascope.seam.replay import Replay
+from aliascope.seam.signals import Signals
 from benchmarks.overhead import machine_of, prepared
 
 MODELS = ["resnet34", "efficientnet_lite0", "convnext_tiny", "swin_t", "densenet121"]
 
 
-def varying(dense: Tensor) -> tuple[Tensor, Tensor]:
-    axes = tuple(range(2, dense.ndim))
-    mean = dense.mean(axes, keepdim=True)
-    return mean, (dense - mean).square().sum(axes, keepdim=True)
+INTERVENTIONS = ["remove", "restore", "gain", "low"]
 
 
-def remove(dense: Tensor, low: Tensor) -> Tensor:
-    return low
-
-
-def restore(dense: Tensor, low: Tensor) -> Tensor:
-    mean, energy = varying(dense)
-    return mean + (low - mean) * (energy / varying(low)[1].clamp_min(1e-12)).sqrt()
-
-
-def gain(dense: Tensor, low: Tensor) -> Tensor:
-    mean, energy = varying(dense)
-    return mean + (dense - mean) * (varying(low)[1] / energy.clamp_min(1e-12)).sqrt()
-
-
-def beyond(dense: Tensor, low: Tensor) -> Tensor:
-    return varying(dense)[0] + (dense - low)
-
-
-INTERVENTIONS = [remove, restore, gain, beyond]
-
-
-class Intervention:
-    """Changes the dense signals of some sites; a life as docs/how-to.md has it."""
+class Changing:
+    """Passes on to the intervention of the moment."""
 
     # ruff: noqa: D102
     whole = False
 
     def __init__(self) -> None:
-        self.sites: set[al.Site] = set()
-        self.change: Callable[[Tensor, Tensor], Tensor] = remove
+        self.now: Any = intervention("remove", ())
 
-    def begin(self, batch: Any) -> None: ...
+    @property
+    def sites(self) -> Any:
+        return self.now.sites
 
-    def take(self, site: al.Site, dense: Tensor, part: Any) -> Tensor:
-        return self.change(dense, al.low_pass(dense, site.rate))
+    def begin(self, batch: Any) -> None:
+        self.now.begin(batch)
 
-    def end(self) -> None: ...
+    def take(self, site: al.Site, dense: Tensor, part: Any) -> Tensor | None:
+        return self.now.take(site, dense, part)
+
+    def end(self) -> None:
+        self.now.end()
 
     def describe(self) -> dict[str, Any]:
-        return {"name": self.change.__name__}
+        return dict(self.now.describe())
 
 
 @dataclass
@@ -85,8 +69,9 @@ class Times:
 @torch.no_grad()
 def compare(model: nn.Module, images: Tensor) -> tuple[list[Times], Replay]:
     """Time the clean pass, and all interventions at each site; plain and replayed take turns."""
-    handler, clean = Intervention(), Times("clean pass")
+    handler, clean = Changing(), Times("clean pass")
     times = [clean]
+    signals = Signals(workspace_of(images.device.type))
     with al.Opening(model, [handler]) as opening:
         replay = Replay(opening)
         for _ in range(2):  # the first pass compares splits, and is not timed
@@ -96,15 +81,22 @@ def compare(model: nn.Module, images: Tensor) -> tuple[list[Times], Replay]:
         for listed in opening.sites:
             if not listed.supported:
                 continue
-            handler.sites, at_site = {listed.site}, Times(listed.name)
-            for i, handler.change in enumerate([remove, *INTERVENTIONS]):
+            at_site = Times(listed.name)
+            handler.now = intervention("remove", [listed.site])
+            model(images)  # not timed, as above
+            signals.about(listed.site)
+            for name in INTERVENTIONS:
+                handler.now = intervention(name, [listed.site])
                 one, plain = seconds(lambda: model(images))
-                other, replayed = seconds(lambda: replay.run(lambda: model(images)))
+                handler.now = intervention(name, [listed.site])
+                handler.now.signals = signals
+                with opening.keeping_signals(signals):
+                    other, replayed = seconds(lambda: replay.run(lambda: model(images)))
                 if not torch.equal(one, other):
-                    raise RuntimeError(f"{handler.change.__name__} at {listed.name} differs")
-                if i > 0:  # the first is not timed, as above
-                    at_site.add(plain, replayed)
+                    raise RuntimeError(f"{name} at {listed.name} differs")
+                at_site.add(plain, replayed)
             times.append(at_site)
+        signals.forget()
     return times, replay
 
 
@@ -114,8 +106,9 @@ def record(replay: Replay, model: nn.Module, images: Tensor) -> None:
 
 
 def seconds(run: Callable[[], Any]) -> tuple[Any, float]:
-    before = time.perf_counter()
-    return run(), time.perf_counter() - before
+    """Run, and give the processor's time of all threads: what others do meanwhile counts less."""
+    before = time.process_time()
+    return run(), time.process_time() - before
 
 
 def main() -> None:

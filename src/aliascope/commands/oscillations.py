@@ -12,8 +12,8 @@ from rich import box
 from rich.table import Table
 
 from aliascope.commands.choices import (
-    Deterministic,
     DecayEpoch,
+    Deterministic,
     Device,
     Epochs,
     Frequencies,

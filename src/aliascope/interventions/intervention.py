@@ -13,6 +13,7 @@ from aliascope.errors import AliascopeError
 from aliascope.interventions.bands import Bands, energy_of
 from aliascope.seam.handlers import Batch, Columns
 from aliascope.seam.parts import Part
+from aliascope.seam.signals import Signals
 from aliascope.sites import Site
 
 
@@ -32,6 +33,8 @@ class Intervention(ABC):
         As the command line and tables call it.
     everywhere : bool
         Whether the sites are all there are, and need not be named.
+    signals : Signals or None
+        Who keeps dense signals, where several interventions meet the same ones.
 
     Raises
     ------
@@ -48,6 +51,7 @@ class Intervention(ABC):
         self.dose = float(dose)
         self._chosen = sites
         self.everywhere = sites is None
+        self.signals: Signals | None = None
         self._batch: Batch | None = None
         self._taken: dict[Site, Tensor] = {}
         self._changed: dict[Site, Tensor] = {}
@@ -69,7 +73,7 @@ class Intervention(ABC):
         """Change a dense signal, and keep how much energy that took, map by map."""
         if self.dose == 0 or (self._chosen is not None and site not in self._chosen):
             return None
-        bands = Bands.of(dense, site.rate)
+        bands = self._bands(dense, site)
         change = self.change(bands, site, part)
         after = bands.low + bands.high + change  # of mean 0, as are all three
         before, left = bands.energy.detach(), energy_of(after.detach(), len(site.rate))
@@ -103,6 +107,11 @@ class Intervention(ABC):
         where = f" {'+'.join(map(str, chosen))}" if chosen else ""
         settings = {} if self.dose == 1 else {"dose": self.dose}
         return {"name": f"{self.name}{where}", **settings}
+
+    def _bands(self, dense: Tensor, site: Site) -> Bands:
+        if self.signals is None:
+            return Bands.of(dense, site.rate)
+        return self.signals.worked_out(dense, lambda: Bands.of(dense, site.rate))
 
     def _keep(self, where: dict[Site, Tensor], site: Site, part: Part, values: Tensor) -> None:
         kept = where.get(site)

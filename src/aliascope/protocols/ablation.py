@@ -28,9 +28,10 @@ from aliascope.protocols.stages import Target
 from aliascope.runs.changed import CLEAN_PASS
 from aliascope.seam.handlers import Batch, Columns, Handler
 from aliascope.seam.opening import Opening
-from aliascope.seam.parts import Part
+from aliascope.seam.parts import Part, workspace_of
 from aliascope.seam.recording import unseen
 from aliascope.seam.replay import Replay
+from aliascope.seam.signals import Signals
 from aliascope.sites import Site
 
 DEFAULT = ("remove", "restore", "gain", "swap-within", "swap-between", "low")
@@ -120,6 +121,8 @@ class Ablator:
         self._switch = _Switch()
         self._opening = Opening(network, [self._switch], workspace=workspace)
         self._replay = Replay(self._opening)
+        kind = next((p.device.type for p in network.parameters()), "cpu")
+        self._signals = Signals(workspace_of(kind, workspace))
         self._starts = {site for trial in trials for site in trial.target.sites}
 
     def recalibrate(self, model: nn.Module, batches: Iterable[Tensor]) -> None:
@@ -188,6 +191,7 @@ class Ablator:
             for trial in self._trials:
                 rows.append(self._tried(trial, images, numbers, known, clean, random))
             self._replay.forget()
+            self._signals.forget()
         return pd.concat([each for each in rows if len(each)], ignore_index=True)
 
     def _tried(
@@ -200,6 +204,7 @@ class Ablator:
         random: Any,
     ) -> pd.DataFrame:
         change = trial.intervention()
+        change.signals = self._signals
         drawn: list[tuple[int, Tensor] | None] | None = None
         if isinstance(change, Swap):
             assert self._donors is not None
@@ -258,7 +263,9 @@ class Ablator:
             if trial is None or state is not None:
                 output = self._run(images)
             else:  # what comes before the changed sites is as in the clean pass
-                output = self._replay.run(lambda: self._run(images))
+                self._signals.about(trial.target.name)
+                with self._opening.keeping_signals(self._signals):
+                    output = self._replay.run(lambda: self._run(images))
         self._opening.settle()
         with unseen():
             return Answer.of(output, len(images))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from aliascope.seam.layouts import Layout, layout_of, order_of
 from aliascope.seam.obstacles import obstacle, short, tensors_in
 from aliascope.seam.parts import Cut, Part, plan_parts, workspace_of
 from aliascope.seam.recomposition import first_tensor, misfit
+from aliascope.seam.signals import Signals
 from aliascope.seam.tracking import in_backward, in_checkpoint, in_checkpointed_function
 from aliascope.sites import Split, Stepped, Unsupported, rule_for
 from aliascope.sites.registry import stand_ins
@@ -58,6 +60,8 @@ class Seam(TorchFunctionMode):
     ----------
     around : callable or None
         Runs the calls, where somebody does; see `Around`.
+    signals : Signals or None
+        Keeps dense signals, where the same ones are met again.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Seam(TorchFunctionMode):
         self._stand_ins: dict[Any, Any] = {}
         self._touched = False
         self.around: Around | None = None
+        self.signals: Signals | None = None
 
     def __enter__(self) -> Seam:
         self._stand_ins = stand_ins()
@@ -157,7 +162,7 @@ class Seam(TorchFunctionMode):
             if self._passes_by(call, split):
                 return call.run()
             cut = self._cut(split)
-            raw = split.dense() if cut is None else None
+            raw = self._dense(call, split.dense) if cut is None else None
         except Exception as error:
             return self._failed(call, error)
         if raw is None:
@@ -185,6 +190,13 @@ class Seam(TorchFunctionMode):
             kept = dense.detach()
             self._changes.remember(Change(key, kept, kept))
         return split.finish(split.decimate(_unbatched(dense, split), order))
+
+    def _dense(self, call: _Call, make: Callable[[], Tensor], part: Part | None = None) -> Tensor:
+        """Compute a dense signal, or one part, unless it is kept."""
+        if self.signals is None or torch.is_grad_enabled():
+            return make()
+        index = None if part is None else _bounds(part)
+        return self.signals.of(call.path, call.function, call.args, call.kwargs, index, make)
 
     def _passes_by(self, call: _Call, split: Split) -> bool:
         """Note a site that no handler wants; say whether this is one, which is not to be opened."""
@@ -320,12 +332,13 @@ class Seam(TorchFunctionMode):
                 self._handled_whole(entry, split.dense(), cut, handlers), order
             )
         else:
-            decimated = self._decimated_in_parts(entry, split, cut, order, handlers)
+            decimated = self._decimated_in_parts(call, entry, split, cut, order, handlers)
         output = split.finish(decimated)
         if original is not None:
             recomposed = output
             if self._touched:
-                recomposed = split.finish(self._decimated_in_parts(entry, split, cut, order, ()))
+                plain = self._decimated_in_parts(call, entry, split, cut, order, ())
+                recomposed = split.finish(plain)
             entry.compare(*misfit(original, first_tensor(recomposed)))
             if not entry.supported:
                 return call.run()
@@ -333,6 +346,7 @@ class Seam(TorchFunctionMode):
 
     def _decimated_in_parts(
         self,
+        call: _Call,
         entry: Entry,
         split: Split,
         cut: Cut,
@@ -342,7 +356,7 @@ class Seam(TorchFunctionMode):
         assert split.part is not None and order is not None
         decimated: Tensor | None = None
         for part in cut:
-            dense = split.part(*part.index)
+            dense = self._dense(call, functools.partial(split.part, *part.index), part)
             with _beside_autograd(dense, False):
                 for handler in handlers:
                     dense = self._taken(handler, entry, dense, part)
@@ -421,6 +435,11 @@ def _smallest_part(split: Split) -> Tensor:
     if split.part is not None:
         return split.part(slice(0, 1), slice(0, split.channel_step))
     return split.dense() if split.batched else split.dense().unsqueeze(0)
+
+
+def _bounds(part: Part) -> tuple[int, ...]:
+    """Tell parts apart; a slice cannot be looked up before Python 3.12."""
+    return part.samples.start, part.samples.stop, part.channels.start, part.channels.stop
 
 
 def _has_values(dense: Tensor) -> bool:

@@ -18,6 +18,7 @@ from aliascope.seam.found import Entry, Found
 from aliascope.seam.handlers import Batch, Columns, Handler, Keep, check_handler
 from aliascope.seam.installed import installed_in
 from aliascope.seam.interception import Around, Seam
+from aliascope.seam.signals import Signals
 from aliascope.seam.tracking import ROOT, Call, ModuleTracker, generator_frame, in_backward
 from aliascope.sites import Site, SiteList
 
@@ -210,6 +211,15 @@ class Opening:
             yield
         finally:
             self._watch = self._seam.around = None
+
+    @contextlib.contextmanager
+    def keeping_signals(self, signals: Signals) -> Iterator[None]:
+        """Keep dense signals within the context, and take those that are kept."""
+        self._seam.signals = signals
+        try:
+            yield
+        finally:
+            self._seam.signals = None
 
     def name_of(self, module: nn.Module) -> str:
         """Path of a module of the model."""
