@@ -27,9 +27,10 @@ import torchvision
 from torch import Tensor, nn
 
 import aliascope as al
+from aliascope.commands.allocation import keep_freed_memory
 from aliascope.spectrum import Criterion, bin_counts
 
-MODELS = ("resnet34", "resnet50", "convnext_tiny", "vit_b_16", "efficientnet_lite0")
+MODELS = ("resnet34", "resnet50", "convnext_tiny", "vit_b_16", "efficientnet_lite0", "swin_t")
 
 WAYS = (
     *("plain", "opened", "energy", "categories", "measured"),
@@ -178,9 +179,14 @@ def main() -> None:
         "--ways", nargs="+", choices=WAYS, default=WAYS, help="ways to run (default all)"
     )
     parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
+    parser.add_argument(
+        "--keep-memory", action="store_true", help="keep freed memory, as the commands do (glibc)"
+    )
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     parser.add_argument("--peak-of", choices=WAYS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.keep_memory and not keep_freed_memory():
+        parser.error("--keep-memory is for glibc, with nothing set in MALLOC_* or GLIBC_TUNABLES")
 
     if arguments.peak_of:
         run = runner(arguments.peak_of, *prepared(arguments, arguments.models[0]))
@@ -203,6 +209,7 @@ def main() -> None:
         print(
             f"{name}, {arguments.size}×{arguments.size}, batch {arguments.batch}, float32, "
             f"{layout}; {machine_of(arguments)}; medians of {arguments.repeats}"
+            f"{'; freed memory kept' if arguments.keep_memory else ''}"
         )
         print(f"{'':20} {'ms an image':>12} {'× plain':>8} {'peak GiB':>9} {'above plain':>12}")
         for way in arguments.ways:

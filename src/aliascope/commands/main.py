@@ -12,6 +12,7 @@ import typer
 
 from aliascope.commands.ablate import ablate
 from aliascope.commands.advise import advise
+from aliascope.commands.allocation import keep_freed_memory
 from aliascope.commands.check import check
 from aliascope.commands.compare import compare
 from aliascope.commands.console import refuse, say_warning
@@ -100,6 +101,8 @@ def main(args: list[str] | None = None) -> None:
     Traceback (most recent call last):
     SystemExit: 2
     """
+    if args is None:  # the process is this command's own
+        keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # not every encoding has × and █
