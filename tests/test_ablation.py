@@ -731,3 +731,14 @@ def test_a_change_within_a_point_is_none_however_certain_it_is():
     assert little.p < 1e-20
     assert verdict_of(Evidence({REMOVED: none, LOWERED: little}, ps)) == "insensitive"
     assert verdict_of(Evidence({REMOVED: none, LOWERED: large}, ps)) == "no effect"
+
+
+def test_of_a_filtered_model_the_unchanged_pass_is_filtered_as_well():
+    data = images(lambda k: waves(k), [1, 2], 0.2, of=FAST)
+    model = Sampler(matching([waves(k) for k in FAST]))
+    with al.antialias(model, "ideal"):
+        right = torch.cat([model(x).argmax(1) == y for x, y in data]).float().mean()
+        found = al.ablate(model, data, interventions=["remove", "gain"], sites="stages")
+    assert float(right) < 0.6
+    clean = found.changed[found.changed["intervention"] == "clean"]
+    assert clean["top1"].mean() == pytest.approx(float(right))

@@ -602,3 +602,19 @@ def test_what_is_written_to_is_copied_once(monkeypatch: pytest.MonkeyPatch) -> N
         with replay.recording():
             opening.model(torch.rand(1, 1, 16, 16))
     assert copies == [1024]
+
+
+@pytest.mark.parametrize("sites", [None, ["0"]])
+def test_a_filtered_model_is_replayed_filtered(sites):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.MaxPool2d(2), nn.AvgPool2d(2))
+    x = torch.randn(2, 3, 32, 32)
+    plain = model(x)
+    with al.antialias(model.eval(), "blur:3", sites=sites):
+        filtered = model(x)
+        assert not torch.allclose(filtered, plain, atol=1e-3)
+        with al.Opening(model, [Change()]) as opening:
+            replay = Replay(opening)
+            with replay.recording():
+                recorded = model(x)
+        assert torch.allclose(recorded, filtered, atol=1e-6)
+        assert replays(model, x).replayed > 0

@@ -116,6 +116,15 @@ class Opening:
     listener : Listener, optional
         Who is told of passes.
 
+    Attributes
+    ----------
+    model : nn.Module
+        What is opened.
+    installed : list of Handler
+        What stays on the model, as a filter does; called before the others.
+    handlers : list of Handler
+        All that are called.
+
     Raises
     ------
     AliascopeError
@@ -157,8 +166,8 @@ class Opening:
             self.model, self._call_begins, self._call_ends, again=lambda: self._seam
         )
         # A filter that stays on the model is part of it: what comes after sees what it gives.
-        self._installed = installed_in(self._tracker.names())
-        self.handlers = [*self._installed, *handlers]
+        self.installed = installed_in(self._tracker.names())
+        self.handlers = [*self.installed, *handlers]
         self._seam = Seam(
             self._path,
             self.handlers,
@@ -393,7 +402,7 @@ class Opening:
         return Batch(numbers, device, None if listener is None else listener.keeping())
 
     def _note_change(self, handler: Handler) -> None:
-        if any(handler is each for each in self._installed):
+        if any(handler is each for each in self.installed):
             return
         if self._pass is not None and all(handler is not each for each in self._pass.changed_by):
             self._pass.changed_by.append(handler)

@@ -335,6 +335,9 @@ class Recorder:
         self._before.append(site)
 
     def _opens(self, site: Site) -> bool:
+        """Whether a site is open in this pass alone, and not in those that will follow."""
+        if self._opening.installed:  # a filter: it is the model's, and wants its sites in each
+            return False
         handlers = self._opening.handlers
         return not handlers or any(wanted_by(each, site) for each in handlers)
 
