@@ -82,7 +82,8 @@ def main() -> None:
     runs = trainings(chosen.folder)
     print(
         "| filter | seed | best validation accuracy, % | fresh images, % | "
-        "aliased energy by site, % | ring: no pass / non-aliased / aliased / tangled, % | consistency, % | worst case, % |\n"
+        "aliased energy by site, % | ring: no pass / non-aliased / aliased / tangled, % | "
+        "consistency, % | worst case, % |\n"
         "|---|---:|---:|---:|---|---|---:|---|"
     )
     for run in runs:
