@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import MaxNLocator
 
 from aliascope.errors import AliascopeError
 from aliascope.figures.energy import draw_energy
@@ -118,9 +117,7 @@ def ablation(found: Ablation, **look: Unpack[Look]) -> Figure:
         sheet.label(panels[0], x=of_it)
     panels.append(sheet.axes(right, below, 0.1, head))
     _draw_effects(panels[-1], table, lanes, at, dict(zip(targets, heights, strict=True)), lane)
-    most = int((page.width - 0.1 - right) / (1.4 * text_width("−100", page.small)))
-    ticks = MaxNLocator(max(1, min(most, 9)), steps=[1, 2, 2.5, 5, 10])
-    panels[-1].xaxis.set_major_locator(ticks)
+    panels[-1].xaxis.set_major_locator(page.ticks(page.width - 0.1 - right))
     sheet.label(panels[-1], x=words)
     for panel in panels:
         panel.set(ylim=(edges[-1], 0), yticks=[])

@@ -13,13 +13,11 @@ from matplotlib.patheffects import withStroke
 from aliascope.categories import COLUMNS
 from aliascope.errors import AliascopeError
 from aliascope.figures.layout import (
-    LONGEST_NAME,
     Page,
     category_handles,
     counted,
     fitted,
     images,
-    shortened,
     text_width,
 )
 from aliascope.figures.stages import draw_stages
@@ -166,8 +164,7 @@ def channels(
     legend = page.legend_rows(category_handles(COLUMNS, colours))
     head, left = page.legend_height(legend) + 0.05, page.tall(0.45)
     room = page.width - left - 0.1
-    where = shortened(site, LONGEST_NAME * page.width / 3.5, size=page.medium)
-    words, below = page.label(f"channel of {where}, most tangled first", room)
+    words, below = page.label(f"channel of {page.named(site)}, most tangled first", room)
     most = max(text_width(number, page.small) for number in numbers)
     each = room / len(numbers)
     # Upright numbers take their height, which is little more than a line's.
@@ -178,7 +175,7 @@ def channels(
         every = max(1, math.ceil((most + 0.08) / each))
         upright = False
     caption = (
-        f"{counted(len(table), 'channel')} of {shortened(site, LONGEST_NAME)}; mean over "
+        f"{counted(len(table), 'channel')} of {page.named(site)}; mean over "
         f"{images(measurement, accounting)}. Most tangled: channel{_first(numbers)}."
     )
     sheet = page.sheet(head + page.tall(1.55) + below, caption)

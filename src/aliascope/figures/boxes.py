@@ -14,14 +14,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from aliascope.categories import COLUMNS, LABELS
 from aliascope.figures.layout import (
-    LONGEST_NAME,
     Page,
     Sheet,
     counted,
     images,
     ink_on,
     mixed_with_white,
-    shortened,
     text_width,
 )
 from aliascope.palette import palette
@@ -113,7 +111,14 @@ def boxes(
     below = page.tall(0.22 + ROW * len(lines))
     sheet = page.sheet(
         head + page.tall(1.62 if not page.wide else 2.2) + below,
-        caption(table, measurement, site, accounting, off_the_axis=bool((values <= 0).any())),
+        caption(
+            table,
+            measurement,
+            site,
+            accounting,
+            off_the_axis=bool((values <= 0).any()),
+            page=page,
+        ),
     )
     axes = sheet.axes(left, below, 0.06, head)
     for i, name in enumerate(COLUMNS):
@@ -154,6 +159,7 @@ def caption(
     accounting: str = "exact",
     *,
     off_the_axis: bool = False,
+    page: Page | None = None,
 ) -> str:
     """Say what is compared, and how.
 
@@ -165,13 +171,15 @@ def caption(
         As for :func:`boxes`.
     off_the_axis : bool
         Whether there are fractions of 0, which have no logit.
+    page : Page, optional
+        That the site's name has to fit; by default one column.
 
     Returns
     -------
     str
     """
     correct, incorrect = (int(table[f"n_{group}"].iloc[0]) for group in GROUPS)
-    where = f"At {shortened(site, LONGEST_NAME)}" if site else "Mean over sites"
+    where = f"At {(page or Page()).named(site)}" if site else "Mean over sites"
     conditions = images(measurement, accounting).split(", ", 1)[1:]
     text = ", ".join([where, *conditions]) + "; "
     if correct and incorrect:

@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from aliascope.errors import AliascopeError
 from aliascope.figures.layout import Page, fitted, text_width
@@ -101,7 +100,7 @@ def comparison(found: Comparison, *, value: str | None = None, **look: Unpack[Lo
     for axes, label in zip((values, beside), words, strict=True):
         axes.set_ylim(rows.min() - 0.6, 0.6)
         axes.tick_params(axis="y", length=0)
-        axes.xaxis.set_major_locator(MaxNLocator(4 if not page.wide else 6))
+        axes.xaxis.set_major_locator(page.ticks(width, 6))
         axes.spines[["top", "right"]].set_visible(False)
         sheet.label(axes, x=label)
     sheet.legend(legend)

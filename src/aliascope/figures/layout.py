@@ -17,6 +17,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.text import Text
 from matplotlib.textpath import TextToPath
+from matplotlib.ticker import MaxNLocator
 
 from aliascope.categories import LABELS
 from aliascope.errors import AliascopeError
@@ -45,8 +46,8 @@ LINE = 0.109
 MARGIN = 0.06
 """Inches left free on either side of a caption."""
 
-LONGEST_NAME = 2.2
-"""Inches that a site's name may take in a caption."""
+LONGEST_NAME = 0.62
+"""Share of the width that a site's name may take in a caption."""
 
 FRONTS = (0.5, 0.7, 0.3, 0.9, 0.1)
 """Where long names may have their gap, the more welcome first."""
@@ -175,6 +176,27 @@ class Page:
         """
         lines = wrapped(words, length, self.medium)
         return "\n".join(lines), len(lines) * 1.2 * self.medium / 72
+
+    def named(self, site: str) -> str:
+        """Shorten a site's name for a caption.
+
+        Examples
+        --------
+        >>> Page().named("layer1.0.conv1")
+        'layer1.0.conv1'
+        """
+        return shortened(site, LONGEST_NAME * self.width, size=self.small)
+
+    def ticks(self, length: float, most: int = 9) -> MaxNLocator:
+        """Choose round ticks whose labels have room on an axis that is so many inches long.
+
+        Examples
+        --------
+        >>> Page().ticks(1.0).tick_values(0, 100).tolist()
+        [0.0, 50.0, 100.0]
+        """
+        room = int(length / (1.5 * text_width("−0.00", self.small)))
+        return MaxNLocator(max(1, min(room, most)), steps=[1, 2, 2.5, 5, 10])
 
     def legend_rows(self, *groups: Sequence[Artist]) -> list[list[Artist]]:
         """Share handles out over rows that are no wider than the page, each group on its own.
@@ -504,7 +526,7 @@ def shade(colour: str, place: float) -> tuple[float, float, float]:
     """
     steps = (k / 100 for k in range(12, 101))
     palest = next((k for k in steps if contrast(mixed_with_white(colour, k)) >= PALEST), 1.0)
-    if palest < 0.6:
+    if contrast(mixed_with_white(colour, 0.85)) > 1.3 * PALEST:
         return mixed_with_white(colour, palest + place * (0.85 - palest))
     darkened = [DARKER * part for part in to_rgb(colour)]
     ends = zip(mixed_with_white(colour, palest), darkened, strict=True)

@@ -13,13 +13,11 @@ from matplotlib.figure import Figure
 from aliascope.categories import COLUMNS, LABELS
 from aliascope.figures.colorbar import bar_height, draw_bar
 from aliascope.figures.layout import (
-    LONGEST_NAME,
     MARGIN,
     Page,
     Sheet,
     frequency_edges,
     frequency_ticks,
-    shortened,
     text_width,
     wrapped,
 )
@@ -102,7 +100,7 @@ def pixels(
     page = Page.of(**look)
     category = channel_map(measurement, site, sample, channel)
     shares = percentages(category, accounting)
-    where = f"{shortened(site, LONGEST_NAME)}, image {sample}, channel {channel}, after decimation"
+    where = f"{page.named(site)}, image {sample}, channel {channel}, after decimation"
     if measurement.condition != CLEAN:
         where += f", {measurement.condition.label}"
     if accounting == "published":

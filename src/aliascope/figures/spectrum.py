@@ -13,13 +13,11 @@ from matplotlib.patheffects import withStroke
 
 from aliascope.errors import AliascopeError
 from aliascope.figures.layout import (
-    LONGEST_NAME,
     THIN,
     Page,
     counted,
     frequency_edges,
     frequency_ticks,
-    shortened,
     text_width,
 )
 from aliascope.runs.arrays import Array
@@ -82,7 +80,7 @@ def spectrum(measurement: Measurement, site: str, **look: Unpack[Look]) -> Figur
     level = 10 * np.log10(np.maximum(mean.power / largest, 1e-30))
     lowest = min(max(LOWEST_DB, 10 * float(np.floor(level.min() / 10))), -10.0)
     caption = (
-        f"{shortened(site, LONGEST_NAME)}, dense signal: mean power over "
+        f"{page.named(site)}, dense signal: mean power over "
         f"{counted(mean.samples, 'image')} and "
         f"{counted(mean.channels, 'channel')}"
     )
