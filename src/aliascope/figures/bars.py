@@ -224,6 +224,8 @@ def sorted_channels(
     ['no_pass', 'non_aliased', 'aliased', 'tangled']
     """
     table = measurement.fractions(by="channel", accounting=accounting, site=site)
+    if "site" not in table.index.names:
+        table = pd.concat({site: table}, names=["site"])
     return table.sort_values(["tangled", "aliased"], ascending=False, kind="stable")[COLUMNS]
 
 
