@@ -70,7 +70,7 @@ def test_without_labels_it_is_of_agreement_and_without_classes_of_the_output():
     expected = mean_change((np.arange(N) < 16).astype(float))
     assert row["change"] == 16 / N and row["change_low"] == expected.low
     assert "change of agreement" in figures.ablation(unlabelled).axes[1].get_xlabel()
-    assert "change of output\n(%)" in figures.ablation(plain).axes[1].get_xlabel()
+    assert "change of output (%)" in figures.ablation(plain).axes[1].get_xlabel()
     assert "agreement with the clean prediction" in caption_of(figures.ablation(unlabelled))
 
 

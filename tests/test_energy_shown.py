@@ -219,7 +219,7 @@ def test_beside_it_stand_the_categories_and_their_floor(full, accounting, colour
     for name in SITES:
         tangled, aliased = (one(figure, f"{key}/{name}") for key in ("tangled", "aliased"))
         assert tangled.get_width() == pytest.approx(100 * table.loc[name, "tangled"])
-        assert aliased.get_x() == pytest.approx(tangled.get_width())
+        assert tangled.get_x() == pytest.approx(aliased.get_width())
         assert aliased.get_width() == pytest.approx(100 * table.loc[name, "aliased"])
         assert to_hex(tangled.get_facecolor()) == PALETTES[colours]["tangled"]
         both = floor.loc[name, "aliased"] + floor.loc[name, "tangled"]

@@ -4,21 +4,25 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 from scipy import stats
 from torch import nn
 
 import aliascope as al
+from ablation_runs import made_ablation, moved
 from aliascope import figures
 from aliascope.categories import COLUMNS
 from aliascope.commands import tables
-from aliascope.figures.layout import fitted, text_width
+from aliascope.figures.bars import sorted_channels
+from aliascope.figures.layout import PALEST, contrast, fitted, shade, text_width
 from aliascope.palette import PALETTES, RING_ORDER
 from aliascope.runs.comparisons import comparison, over_epsilon
 from aliascope.runs.conditions import CLEAN, Condition
 from aliascope.runs.mean_spectrum import mean_spectrum
 from aliascope.runs.store import Store
+from energy_runs import energy_run
 
 
 @pytest.fixture(scope="module")
@@ -327,9 +331,9 @@ def test_site_bars_are_as_long_as_the_fractions(measurement, accounting):
             assert bar.get_width() == pytest.approx(100 * table.loc[site, name], abs=1e-9)
     (lines,) = artists(figure, "intervals")
     overall = measurement.fractions("overall", accounting).iloc[0]
-    ends = [segment[1, 0] for segment in lines.get_segments()]  # from top to bottom
-    assert ends[:-1] == pytest.approx(list(100 * table["tangled_high"]))
-    assert ends[-1] == pytest.approx(100 * overall["tangled_high"])
+    ends = [segment[0, 0] for segment in lines.get_segments()]  # from top to bottom
+    assert ends[:-1] == pytest.approx(list(100 - 100 * table["tangled_high"]))
+    assert ends[-1] == pytest.approx(100 - 100 * overall["tangled_high"])
     (mean,) = artists(figure, "mean/tangled")
     assert mean.get_width() == pytest.approx(100 * overall["tangled"])
 
@@ -350,10 +354,10 @@ def test_one_image_has_no_whiskers():
 def test_channel_bars_are_sorted_by_tangled_and_add_up_to_one_hundred(detailed):
     figure = figures.channels(detailed, "0")
     (area,) = artists(figure, "area/tangled")
-    values = area.get_data().values
+    values = 100 - area.get_data().baseline
     expected = np.sort(detailed.fractions("channel").loc["0", "tangled"])[::-1]
     assert np.allclose(values, 100 * expected)
-    assert np.allclose(artists(figure, "area/no_pass")[0].get_data().values, 100)
+    assert np.allclose(area.get_data().values, 100)
     with pytest.raises(al.AliascopeError, match="no site 'x'"):
         figures.channels(detailed, "x")
 
@@ -470,7 +474,7 @@ def test_a_run_without_an_attack_has_no_curve(detailed):
         figures.adversarial(one)
 
 
-# -- one column ----------------------------------------------------------------------------------
+# -- a paper's widths ----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -485,16 +489,16 @@ def large():
 
 FIGURES = {
     "pie": lambda m: figures.pie(m, title="A network"),
-    "boxes": lambda m: figures.boxes(m, site=m.sites["name"][7], accounting="published"),
+    "boxes": lambda m, **k: figures.boxes(m, site=m.sites["name"][7], accounting="published", **k),
     "adversarial": figures.adversarial,
-    "sites": lambda m: figures.sites(m, accounting="published"),
+    "sites": lambda m, **k: figures.sites(m, accounting="published", **k),
 }
 DETAILED = {
-    "colorbar": lambda m: figures.colorbar(),
-    "pixels": lambda m: figures.pixels(m, "0", 0),
-    "pixels without bar": lambda m: figures.pixels(m, "0", 0, colour_bar=False),
-    "channels": lambda m: figures.channels(m, "0"),
-    "spectrum": lambda m: figures.spectrum(m, "0"),
+    "colorbar": lambda m, **k: figures.colorbar(**k),
+    "pixels": lambda m, **k: figures.pixels(m, "0", 0, **k),
+    "pixels without bar": lambda m, **k: figures.pixels(m, "0", 0, colour_bar=False, **k),
+    "channels": lambda m, **k: figures.channels(m, "0", **k),
+    "spectrum": lambda m, **k: figures.spectrum(m, "0", **k),
 }
 
 
@@ -504,12 +508,172 @@ def test_a_figure_is_one_column_wide_and_can_be_read_there(large, detailed, name
     figure.set_dpi(300)  # as saved
     figure.canvas.draw()
     width, height = figure.get_size_inches()
-    assert width == 3.4
+    assert width == 3.5
     box = figure.get_tightbbox()
-    assert box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height
+    assert box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height + 1e-9
     for text in figure.findobj(Text):
         if text.get_visible() and text.get_text():
             assert text.get_fontsize() >= 6, text
+
+
+def shown_texts(figure):
+    """Texts that are drawn: not the labels of ticks beyond the ends of an axis."""
+    FigureCanvasAgg(figure)
+    figure.set_dpi(300)  # as saved
+    figure.draw_without_rendering()
+    hidden = set()
+    for axes in figure.findobj(lambda artist: hasattr(artist, "xaxis")):
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            beyond = 1e-6 * (high - low)
+            for tick in axis.get_major_ticks():
+                if not low - beyond <= tick.get_loc() <= high + beyond or not axes.axison:
+                    hidden |= {tick.label1, tick.label2}
+            hidden |= {label for tick in axis.get_minor_ticks() for label in (tick.label1,)}
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text not in hidden]
+    return [text for text in texts if text.get_text().strip()]
+
+
+RESULTS = {
+    **{name: ("large", draw) for name, draw in FIGURES.items() if name != "pie"},
+    **{name: ("detailed", draw) for name, draw in DETAILED.items()},
+    "pie": ("large", figures.pie),
+    "energy": ("energy", figures.energy),
+    "thresholds": ("energy", figures.thresholds),
+    "ablation": ("ablation", figures.ablation),
+    "dose": ("ablation", figures.dose),
+    "shift": ("shifts", figures.shift),
+    "comparison": ("compared", figures.comparison),
+    "tracking": ("history", figures.tracking),
+}
+
+
+@pytest.fixture(scope="module")
+def results(large, detailed):
+    """Something to draw by each figure."""
+    history = pd.DataFrame(np.linspace(0, 1, 24).reshape(4, 6) ** 2, index=[0, 10, 20, 30])
+    history.columns = [f"layer{k}.0.downsample.conv" for k in range(6)]
+    return {
+        "large": large,
+        "detailed": detailed,
+        "energy": al.Measurement(energy_run()[0]),
+        "ablation": made_ablation(doses=(0.0, 0.5, 1.0)),
+        "shifts": moved(),
+        "compared": al.compare(detailed, detailed),
+        "history": history,
+    }
+
+
+@pytest.mark.parametrize("name", list(RESULTS))
+@pytest.mark.parametrize(("width", "inches", "size"), [("one", 3.5, 12.0), ("two", 7.16, 8.0)])
+def test_a_figure_is_laid_out_for_its_width_and_size_of_text(results, name, width, inches, size):
+    about, draw = RESULTS[name]
+    figure = draw(results[about], width=width, font_size=size, title="A title of a figure")
+    texts = shown_texts(figure)
+    assert figure.get_figwidth() == inches
+    assert {text.get_fontsize() for text in texts} == {size}
+    (title,) = artists(figure, "title")
+    assert title.get_text() == "A title of a figure"
+    boxes = [text.get_window_extent() for text in texts]
+    across, up = figure.bbox.size
+    for text, box in zip(texts, boxes, strict=True):
+        inside = box.x0 >= -1 and box.x1 <= across + 1 and box.y0 >= -1 and box.y1 <= up + 1
+        assert inside, text.get_text()
+    for k, box in enumerate(boxes):
+        for other in range(k):
+            both = texts[k].get_text(), texts[other].get_text()
+            assert not box.padded(-4).overlaps(boxes[other].padded(-4)), both
+
+
+def test_a_caption_may_be_left_out_and_leaves_no_room(large):
+    with_it, without = figures.sites(large), figures.sites(large, caption=False)
+    assert not artists(without, "caption")
+    assert without.get_figheight() < with_it.get_figheight() - 0.1
+
+
+@pytest.mark.parametrize(
+    ("look", "words"),
+    [({"width": "three"}, "width is 'three'"), ({"font_size": 4}, "from 5 to 12 points")],
+)
+def test_a_width_or_size_that_is_not_there_is_refused(large, look, words):
+    with pytest.raises(al.AliascopeError, match=words):
+        figures.pie(large, **look)
+
+
+@pytest.mark.parametrize("colour", sorted({c for p in PALETTES.values() for c in p.values()}))
+def test_shades_can_be_seen_on_white_and_told_apart(colour):
+    shades = [shade(colour, place) for place in np.linspace(0, 1, 5)]
+    seen = [contrast(each) for each in shades]
+    assert min(seen) >= PALEST and seen == sorted(seen) and seen[-1] > 1.2 * seen[0]
+
+
+def test_fifty_five_sites_are_named_in_full_height_and_parted_by_size_of_map():
+    sites = {f"net.{i}.downsample_conv": ((2, 2), (2, 64 >> i // 20, 64)) for i in range(55)}
+    deep = al.Measurement(energy_run(sites=sites, parts=1, floor_samples=1)[0])
+    for draw in (figures.energy, figures.sites):
+        figure = draw(deep)
+        rows = [label for label in figure.axes[0].get_yticklabels() if label.get_text()]
+        assert len({label.get_text() for label in rows}) == 56
+        boxes = [text.get_window_extent() for text in shown_texts(figure) if text in rows]
+        assert len(boxes) == 56 and min(label.get_fontsize() for label in rows) >= 5
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+        lines = [line for line in artists(figure, "stage") if line.axes is figure.axes[0]]
+        assert [line.get_ydata()[0] for line in lines] == [-19.5, -39.5]
+
+
+def test_numbers_in_the_ring_stay_in_their_slices_and_the_table_has_all(large):
+    figure = figures.pie(measurement_of([[[970, 10, 10, 10], [500, 2, 0, 498]]], ("stem", "pool")))
+    (ring,) = figure.axes
+    inside = [text for text in ring.texts if text.get_text() in ("1", "2")]
+    assert len(inside) == 3  # no pass of both, tangled of the second
+    words = [text.get_text() for text in figure.texts]
+    assert {"stem", "97.0", "1.0", "pool", "0.2", "49.8"} <= set(words)
+    thin = figures.pie(measurement_of([[[940, 20, 20, 20]]]))
+    assert artists(thin, "leader/") and not artists(figures.pie(large), "leader/")
+
+
+def test_no_test_is_shown_where_a_group_has_fewer_than_three_images():
+    counts = [[[5 + i, 5, 1, 10 - i]] for i in range(8)]
+    for wrong, tested in ((2, False), (3, True)):
+        measurement = measurement_of(counts, top1=[True] * (8 - wrong) + [False] * wrong)
+        assert comparison(measurement)["p"].notna().all() == tested
+        figure = figures.boxes(measurement)
+        assert bool(artists(figure, "number/tangled/p")) == tested
+        assert ("No test: a group has fewer than 3 images" in caption_of(figure)) != tested
+
+
+@pytest.mark.parametrize("size", [20, 23])
+def test_the_frequencies_of_a_pixel_plot_are_those_of_its_bins(size):
+    m = al.measure(nn.AvgPool2d(2), [torch.rand(1, 1, size, size)], detail="pixel")
+    (drawn,) = artists(figures.pixels(m, "(root)", 0), "map")
+    left, right, bottom, top = drawn.get_extent()
+    columns = drawn.get_array().shape[1]
+    centres = left + (right - left) * (np.arange(columns) + 0.5) / columns
+    assert centres == pytest.approx(np.fft.fftshift(np.fft.fftfreq(columns)))
+    assert (top, bottom) == pytest.approx((left, right))
+    assert drawn.axes.get_xlabel() == "across (cycles/sample)"
+
+
+def test_the_colour_bar_of_a_spectrum_says_what_its_decibels_refer_to(detailed):
+    plane, bar = figures.spectrum(detailed, "0").axes
+    assert "dB re its largest value" in bar.get_ylabel()
+    assert plane.get_xlabel() == "across (cycles/sample)"
+
+
+def test_channels_are_named_by_their_numbers(detailed):
+    figure = figures.channels(detailed, "0")
+    order = sorted_channels(detailed, "0").index.get_level_values("channel")
+    ticks = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert ticks == [str(number) for number in order]
+    assert "channel of 0" in figure.axes[0].get_xlabel()
+
+
+@pytest.mark.parametrize("draw", [figures.sites, figures.channels])
+def test_categories_stand_in_their_own_order(detailed, draw):
+    figure = draw(detailed, "0") if draw is figures.channels else draw(detailed)
+    (legend,) = figure.legends
+    named = [text.get_text() for text in legend.get_texts()]
+    assert named == ["no pass", "non-aliased", "aliased", "tangled"]
 
 
 def test_lines_of_text_do_not_lie_on_each_other(large):

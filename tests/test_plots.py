@@ -71,6 +71,42 @@ def test_a_figure_goes_into_its_run_and_its_path_is_printed(here, capsys, argume
     assert not list(here.rglob("*.tmp*"))
 
 
+def test_channels_writes_its_table(here, capsys):
+    assert run("channels", "folds", "--site", "0", "-o", "bars.png") == 0
+    assert capsys.readouterr().out.splitlines() == ["bars.png", "bars.csv"]
+    table = pd.read_csv("bars.csv")
+    known = al.load("folds").fractions("channel", site="0")
+    assert list(table.columns[:2]) == ["site", "channel"] and len(table) == len(known)
+    assert table["tangled"].is_monotonic_decreasing
+    first = table.iloc[0]
+    assert first["tangled"] == pytest.approx(known.loc[first["channel"], "tangled"])
+
+
+COMMANDS = [
+    *("energy", "thresholds", "pixels", "colorbar", "pie", "boxes", "adversarial", "sites"),
+    *("channels", "spectrum", "compare", "ablation", "dose", "shift"),
+]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_figure_has_the_same_choices_of_layout(name, capsys):
+    assert run(name, "-h") == 0
+    help_text = capsys.readouterr().out
+    for option in ("--width", "--font-size", "--title", "--no-caption"):
+        assert option in help_text, option
+
+
+def test_a_width_has_its_own_file_and_the_caption_may_be_left_out(here, capsys):
+    options = ["--width", "two", "--font-size", "8", "--title", "A net", "--no-caption"]
+    assert run("sites", "counts", *options) == 0
+    assert capsys.readouterr().out.splitlines() == ["counts/sites-two.png"]
+    assert run("sites", "counts", "-o", "a.svg", *options) == 0
+    text = Path("a.svg").read_text(encoding="utf-8")
+    assert "A net" in text and "Mean over" not in text and 'width="515.52pt"' in text
+    assert run("sites", "counts", "--width", "three") == 2
+    assert "width is 'three'" in capsys.readouterr().err
+
+
 def test_pixels_prints_the_four_percentages(here, capsys):
     assert run("pixels", "folds", "--site", "0", "--channel", "3") == 0
     lines = capsys.readouterr().out.splitlines()

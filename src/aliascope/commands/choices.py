@@ -110,6 +110,37 @@ Figure = Annotated[
 ]
 
 
+LOOK: dict[str, tuple[Any, Any]] = {
+    "width": (
+        Annotated[
+            str,
+            typer.Option(metavar="one|two", help="Columns of a paper: 3.5 or 7.16 inches wide."),
+        ],
+        "one",
+    ),
+    "font_size": (
+        Annotated[
+            float | None,
+            typer.Option(
+                metavar="PT",
+                help="Points of all text, from 5 to 12.",
+                show_default="7.5; ticks, names and caption 6.5",
+            ),
+        ],
+        None,
+    ),
+    "title": (
+        Annotated[str, typer.Option(metavar="TEXT", help="Written above.", show_default="none")],
+        "",
+    ),
+    "no_caption": (
+        Annotated[bool, typer.Option("--no-caption", help="Leave out what is said below.")],
+        False,
+    ),
+}
+"""Of every figure: type and default."""
+
+
 Intervene = Annotated[
     list[str] | None,
     typer.Option(

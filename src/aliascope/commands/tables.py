@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -172,7 +173,8 @@ def comparison_table(table: pd.DataFrame) -> Table:
         shown.add_column(column, justify="right")
     for name, row in table.iterrows():
         medians = [f"{100 * row[f'median_{group}']:.2f}" for group in ("correct", "incorrect")]
-        effect = [f"{row['p']:.3g}", f"{row['rank_biserial']:.2f}"]
+        tested = not math.isnan(row["p"])
+        effect = [f"{row['p']:.3g}", f"{row['rank_biserial']:.2f}"] if tested else ["", ""]
         shown.add_row(LABELS[str(name)], *medians, *effect)
     return shown
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,26 +11,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import MaxNLocator
 
 from aliascope.errors import AliascopeError
-from aliascope.figures.energy import EDGE, WHITE
-from aliascope.figures.layout import (
-    COLUMN,
-    LINE,
-    MEDIUM,
-    SMALL,
-    add_axes,
-    counted,
-    figure_with_caption,
-    fitted,
-    images,
-    text_width,
-)
+from aliascope.figures.energy import draw_energy
+from aliascope.figures.layout import Page, counted, fitted, images, text_width
 from aliascope.runs.ablation import Ablation
 from aliascope.runs.changed import ALL, members
 from aliascope.runs.effects import CONTROL, DRAWN, QUANTITIES, effects, energies
-from aliascope.runs.energy import ENERGY, INTERVAL
+from aliascope.runs.energy import ENERGY
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from aliascope.figures.layout import Look
 
 LANE = 0.088
 """Inches from one intervention to the next."""
@@ -38,17 +31,14 @@ LANE = 0.088
 GAP = 0.13
 """Inches between stages."""
 
-HEAD, FOOT = 0.36, 0.45
-"""Inches of the two lines that name what is drawn, and of the axes' labels."""
-
-WIDEST_NAME = 1.0
-"""Inches of a stage's name that fit beside two panels."""
+WIDEST_NAME = 0.29
+"""Share of the width that a stage's name may take beside two panels."""
 
 MOST_NAMES = 4
 """Sites of a stage that are named; of more, the rest is counted."""
 
-ENERGY_WIDTH, BETWEEN = 0.6, 0.22
-"""Inches of the panel of energy, and from it to that of effects."""
+BETWEEN = 0.22
+"""Inches from the panel of energy to that of effects."""
 
 BOLD = 1.12
 """How much wider bold letters are."""
@@ -66,13 +56,15 @@ LOOKS: dict[str, dict[str, Any]] = {
 """Shapes and greys: the categories' colours mean categories."""
 
 
-def ablation(found: Ablation) -> Figure:
+def ablation(found: Ablation, **look: Unpack[Look]) -> Figure:
     """Draw what each intervention changes, beside the aliased energy of its stage.
 
     Parameters
     ----------
     found : Ablation
         Of at least one intervention; of several doses the largest is drawn.
+    **look
+        Width, size of text, title, caption: :class:`aliascope.figures.layout.Look`.
 
     Returns
     -------
@@ -88,43 +80,60 @@ def ablation(found: Ablation) -> Figure:
     AliascopeError
         If no intervention that is drawn was run.
     """
+    page = Page.of(**look)
     table, of_energy, verdicts = effects(found), energies(found), found.verdicts()
     if table.empty:
         raise AliascopeError("The ablation has no finished pass, so there is no effect to draw.")
     lanes = [name for name in DRAWN if name in table.index.get_level_values("intervention")]
     targets = list(dict.fromkeys(table.index.get_level_values("sites")))
     known = [name for name in targets if not np.isnan(of_energy.loc[name, ENERGY])]
-    labels = _labels(targets)
-    heights = [max(len(lanes) * LANE, LINE * (len(labels[name]) + 1)) + GAP for name in targets]
+    labels = _labels(page, targets)
+    lane, gap = page.tall(LANE), page.tall(GAP)
+    heights = [
+        max(len(lanes) * lane, page.line * (len(labels[name]) + 1)) + gap for name in targets
+    ]
     edges = -np.cumsum([0.0, *heights])
     at = dict(zip(targets, (edges[1:] + edges[:-1]) / 2, strict=True))
-    height = HEAD + sum(heights) + FOOT
-    figure, foot = figure_with_caption(height, _caption(found, table, bool(known)))
-    widths = [text_width(each) for name in targets for each in labels[name]]
-    widths += [BOLD * text_width(verdict) for verdict in verdicts.values()]
+    legend = _legend(page, lanes, CONTROL in table.index.get_level_values("intervention"))
+    widths = [text_width(each, page.small) for name in targets for each in labels[name]]
+    widths += [BOLD * text_width(verdict, page.small) for verdict in verdicts.values()]
     left = 0.1 + max(widths)
-    right = left + (ENERGY_WIDTH + BETWEEN if known else 0)
+    room = (0.4 if page.wide else 0.27) * (page.width - left)
+    right = left + (room + page.tall(BETWEEN) if known else 0)
+    words, below = page.label(_what(found), page.width - 0.1 - right)
+    of_it, deep = page.label("aliased energy (%)", room) if known else ("", 0.0)
+    below, head = max(below, deep) + page.tall(0.19), page.legend_height(legend)
+    height = head + sum(heights) + below
+    sheet = page.sheet(height, _caption(found, table, bool(known)))
     panels = []
     if known:
-        panels.append(add_axes(figure, left, foot + FOOT, COLUMN - left - ENERGY_WIDTH, HEAD))
-        _draw_energy(panels[0], of_energy.loc[known], at)
-    panels.append(add_axes(figure, right, foot + FOOT, 0.1, HEAD))
-    _draw_effects(panels[-1], table, lanes, at, dict(zip(targets, heights, strict=True)))
-    _label_effects(panels[-1], found)
+        panels.append(sheet.axes(left, below, page.width - left - room, head))
+        rows = np.array([at[name] for name in known])
+        shown = of_energy.loc[known].drop(columns="kept", errors="ignore")
+        draw_energy(panels[0], rows, shown, [f"edge/{name}" for name in known], size=0.27)
+        panels[0].set_xlim(0, 100)
+        panels[0].set_xticks([0, 50, 100] if room > 3 * text_width("100", page.small) else [0, 100])
+        panels[0].get_xticklabels()[-1].set_horizontalalignment("right")
+        sheet.label(panels[0], x=of_it)
+    panels.append(sheet.axes(right, below, 0.1, head))
+    _draw_effects(panels[-1], table, lanes, at, dict(zip(targets, heights, strict=True)), lane)
+    panels[-1].xaxis.set_major_locator(page.ticks(page.width - 0.1 - right))
+    sheet.label(panels[-1], x=words)
     for panel in panels:
         panel.set(ylim=(edges[-1], 0), yticks=[])
         for edge in edges[1:-1]:
             panel.axhline(edge, color="0.85", lw=0.5)
     for name in targets:
-        _write(panels[0], at[name], labels[name], verdicts[name])
-    _legend(figure, height + foot, lanes, CONTROL in table.index.get_level_values("intervention"))
-    return figure
+        _write(page, panels[0], at[name], labels[name], verdicts[name])
+    sheet.legend(legend)
+    return sheet.figure
 
 
-def _labels(targets: list[str]) -> dict[str, list[str]]:
+def _labels(page: Page, targets: list[str]) -> dict[str, list[str]]:
     """Name the sites of each target so that they can be told apart, a line or two each."""
     sites = list(dict.fromkeys(each for name in targets if name != ALL for each in members(name)))
-    short = dict(zip(sites, fitted(sites, WIDEST_NAME), strict=True)) if sites else {}
+    widest = WIDEST_NAME * page.width
+    short = dict(zip(sites, fitted(sites, widest, page.small), strict=True)) if sites else {}
     labels = {}
     for name in targets:
         lines = ["all sites"]
@@ -132,68 +141,51 @@ def _labels(targets: list[str]) -> dict[str, list[str]]:
             named = members(name)
             if rest := len(named[MOST_NAMES - 1 :]) if len(named) > MOST_NAMES else 0:
                 named = named[: MOST_NAMES - 1]
-            lines = [line for each in named for line in _broken(each) or [short[each]]]
+            lines = [line for each in named for line in _broken(page, each) or [short[each]]]
             lines += [f"and {rest} more"] if rest else []
         labels[name] = lines
     return labels
 
 
-def _broken(name: str) -> list[str]:
+def _broken(page: Page, name: str) -> list[str]:
     """Break a name after a dot into two even lines that fit; nothing where there is no such dot.
 
     Examples
     --------
-    >>> _broken("_blocks.11._depthwise_conv"), _broken("conv1")
+    >>> _broken(Page(), "_blocks.11._depthwise_conv"), _broken(Page(), "conv1")
     (['_blocks.11.', '_depthwise_conv'], ['conv1'])
     """
-    if text_width(name) <= WIDEST_NAME:
+    widest = WIDEST_NAME * page.width
+    if text_width(name, page.small) <= widest:
         return [name]
     places = [k + 1 for k, character in enumerate(name[:-1]) if character == "."]
     breaks = [[name[:place], name[place:]] for place in places]
-    best = min(breaks, key=lambda lines: max(map(text_width, lines)), default=[name])
-    return best if max(map(text_width, best)) <= WIDEST_NAME else []
+    best = min(breaks, key=lambda lines: _widest(page, lines), default=[name])
+    return best if _widest(page, best) <= widest else []
 
 
-def _write(axes: Axes, middle: float, lines: list[str], verdict: str) -> None:
+def _widest(page: Page, lines: list[str]) -> float:
+    return max(text_width(line, page.small) for line in lines)
+
+
+def _write(page: Page, axes: Axes, middle: float, lines: list[str], verdict: str) -> None:
     """Write a stage's name and its verdict at the left of its block."""
-    top = middle + LINE * len(lines) / 2
+    top = middle + page.line * len(lines) / 2
     for place, line in enumerate([*lines, verdict]):
         weight = "bold" if place == len(lines) else "normal"
-        axes.text(
-            -0.05,
-            top - place * LINE,
+        axes.annotate(
             line,
-            transform=axes.get_yaxis_transform(),
+            (0, top - place * page.line),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(-2.5, 0),
+            textcoords="offset points",
+            annotation_clip=False,
             ha="right",
             va="center",
-            fontsize=SMALL,
+            fontsize=page.small,
             fontweight=weight,
             gid="verdict" if place == len(lines) else "name",
         )
-
-
-def _draw_energy(axes: Axes, table: pd.DataFrame, at: dict[str, float]) -> None:
-    rows = np.array([at[str(name)] for name in table.index])
-    low, high = (100 * table[end].to_numpy() for end in ("edge_low", "edge_high"))
-    bars = axes.barh(rows, high - low, left=low, height=0.16, color=EDGE, lw=0)
-    for patch, name in zip(bars, table.index, strict=True):
-        patch.set_gid(f"edge/{name}")
-    axes.vlines(
-        100 * table["white"],
-        rows - 0.11,
-        rows + 0.11,
-        color=WHITE,
-        lw=1.0,
-        linestyles=(0, (1.5, 1)),
-        gid="white",
-    )
-    low, high = (100 * table[end].to_numpy() for end in INTERVAL)
-    axes.hlines(rows, low, high, color="black", lw=0.9, gid="intervals")
-    axes.plot(100 * table[ENERGY], rows, "o", ms=3, color="black", mew=0.7, gid="energy")
-    axes.set_xlim(0, 100)
-    axes.set_xticks([0, 50, 100])
-    axes.get_xticklabels()[-1].set_horizontalalignment("right")
-    axes.set_xlabel("aliased\nenergy (%)", fontsize=MEDIUM, labelpad=1.5, linespacing=1.0)
 
 
 def _draw_effects(
@@ -202,6 +194,7 @@ def _draw_effects(
     lanes: list[str],
     at: dict[str, float],
     heights: dict[str, float],
+    lane: float,
 ) -> None:
     axes.axvline(0, color="0.35", lw=0.6, zorder=1.5)
     numbers = 100 * table[["change", "change_low", "change_high"]].to_numpy()
@@ -219,47 +212,27 @@ def _draw_effects(
                 value, foot, head, color=LINE_OF_BAND, lw=0.9, gid=f"mean/{sites}", zorder=1
             )
             continue
-        y = middle + LANE * ((len(lanes) - 1) / 2 - lanes.index(name))
+        y = middle + lane * ((len(lanes) - 1) / 2 - lanes.index(name))
         axes.hlines(y, low, high, color="black", lw=0.8, gid=f"interval/{name}/{sites}")
         axes.plot([value], [y], ms=3, mec="black", mew=0.6, gid=f"{name}/{sites}", **LOOKS[name])
     least, most = min(0.0, np.nanmin(numbers)), max(0.0, np.nanmax(numbers))
     margin = 0.05 * max(most - least, 1.0)
     axes.set_xlim(least - margin, most + margin)
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
 
 
-def _label_effects(axes: Axes, found: Ablation) -> None:
-    words = {"top1": "accuracy\n(points)", "agreement": "agreement\n(points)", "": "output\n(%)"}
-    axes.set_xlabel(
-        f"change of {words[found.score]}", fontsize=MEDIUM, labelpad=1.5, linespacing=1.0
-    )
+def _what(found: Ablation) -> str:
+    words = {"top1": "accuracy (points)", "agreement": "agreement (points)", "": "output (%)"}
+    return f"change of {words[found.score]}"
 
 
-def _legend(figure: Figure, height: float, lanes: list[str], control: bool) -> None:
-    """Name what is drawn in two lines at the figure's head."""
+def _legend(page: Page, lanes: list[str], control: bool) -> list[list[Artist]]:
+    """Make samples of what is drawn."""
     points: list[Artist] = [
         Line2D([], [], color="black", ms=3, mec="black", mew=0.6, lw=0.8, label=name, **LOOKS[name])
         for name in lanes
     ]
     band = [Patch(color=BAND, label=f"{CONTROL} (control)")] if control else []
-    half = (len(points) + 1) // 2
-    rows: list[list[Artist]] = [points[:half], [*points[half:], *band]]
-    for place, handles in enumerate(rows):
-        if handles:
-            figure.legend(
-                handles=handles,
-                loc="upper center",
-                bbox_to_anchor=(0.5, 1 - place * 0.155 / height),
-                ncols=len(handles),
-                fontsize=MEDIUM,
-                frameon=False,
-                handlelength=1.4,
-                handleheight=0.8,
-                handletextpad=0.45,
-                columnspacing=1.2,
-                borderaxespad=0.0,
-                borderpad=0.2,
-            )
+    return page.legend_rows([*points, *band])
 
 
 def _caption(found: Ablation, table: pd.DataFrame, energy: bool) -> str:

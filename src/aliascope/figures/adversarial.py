@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter
 from matplotlib.transforms import ScaledTranslation
 
-from aliascope.figures.layout import MEDIUM, THIN, add_axes, counted, figure_with_caption
+from aliascope.figures.layout import THIN, Page, counted
 from aliascope.palette import palette
 from aliascope.runs.accuracy import ACCURACIES
 from aliascope.runs.comparisons import over_epsilon
 from aliascope.runs.measurement import Measurement
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from aliascope.figures.layout import Look
 
 ZERO = 0.8
 """Decades from epsilon 0 to the smallest positive one, across the break of the axis."""
@@ -31,7 +37,11 @@ BESIDE = {"top1": -1.6, "top5": 1.6}
 
 
 def adversarial(
-    measurement: Measurement, *, accounting: str = "exact", colours: str = "paper"
+    measurement: Measurement,
+    *,
+    accounting: str = "exact",
+    colours: str = "paper",
+    **look: Unpack[Look],
 ) -> Figure:
     """Draw top-1 and top-5 accuracy, and the fraction of bins that alias, over epsilon.
 
@@ -46,6 +56,8 @@ def adversarial(
         See :meth:`Measurement.fractions`.
     colours : {"paper", "colour-blind"}
         Palette.
+    **look
+        Width, size of text, title, caption: :class:`aliascope.figures.layout.Look`.
 
     Returns
     -------
@@ -65,10 +77,14 @@ def adversarial(
     Traceback (most recent call last):
     aliascope.errors.AliascopeError: The run was not attacked, ...
     """
-    red = palette(colours)["tangled"]
+    red, page = palette(colours)["tangled"], Page.of(**look)
     table = over_epsilon(measurement, accounting=accounting)
-    figure, foot = figure_with_caption(2.25, _caption(measurement, table, accounting))
-    axes = add_axes(figure, 0.42, foot + 0.36, 0.42, 0.24)
+    head = page.legend_height(page.legend_rows(_samples(table, red)))
+    side, high = page.tall(0.45), page.tall(1.65 if not page.wide else 2.2)
+    words, below = page.label("largest change ε of a pixel in [0, 1]", page.width - 2 * side)
+    below += page.tall(0.22)
+    sheet = page.sheet(head + high + below, _caption(measurement, table, accounting))
+    figure, axes = sheet.figure, sheet.axes(side, below, side, head)
     eps = table.index.to_numpy()
     axes.fill_between(
         eps,
@@ -82,42 +98,39 @@ def adversarial(
     axes.plot(
         eps, 100 * table["aliasing"], color=red, lw=1.2, label="aliased + tangled", gid="aliasing"
     )
-    for name, look in LOOKS.items():
+    for name, mark in LOOKS.items():
         if table[name].notna().any():
             beside = axes.transData + ScaledTranslation(
                 BESIDE[name] / 72, 0, figure.dpi_scale_trans
             )
-            axes.plot(eps, 100 * table[name], lw=1.1, ms=3, gid=name, transform=beside, **look)
+            axes.plot(eps, 100 * table[name], lw=1.1, ms=3, gid=name, transform=beside, **mark)
             axes.vlines(
                 eps,
                 100 * table[f"{name}_low"],
                 100 * table[f"{name}_high"],
-                color=look["color"],
+                color=mark["color"],
                 lw=0.6,
                 transform=beside,
                 gid=f"interval/{name}",
             )
     axes.set_ylim(-2, 102)
-    _scale(axes, eps)
-    axes.set_xlabel("largest change ε of a pixel in [0, 1]", fontsize=MEDIUM, labelpad=1.5)
-    axes.set_ylabel("accuracy (%)", fontsize=MEDIUM, labelpad=1.5)
+    _scale(axes, eps, page.medium)
+    sheet.label(axes, words, "accuracy (%)")
     right = axes.secondary_yaxis("right")
-    right.tick_params(labelsize=6.5, width=THIN, length=2.5, pad=2, labelcolor=red, color=red)
-    right.set_ylabel("aliased + tangled (%)", fontsize=MEDIUM, color=red, labelpad=1.5)
-    lines = {str(line.get_gid()): line for line in axes.lines}
-    axes.legend(
-        handles=[lines[name] for name in (*ACCURACIES, "aliasing") if name in lines],
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1.0),
-        ncols=3,
-        fontsize=MEDIUM,
-        frameon=False,
-        borderaxespad=0.1,
-        borderpad=0.1,
-        handlelength=1.8,
-        columnspacing=1.5,
+    right.tick_params(
+        labelsize=page.small, width=THIN, length=2.5, pad=2, labelcolor=red, color=red
     )
+    right.set_ylabel("aliased + tangled (%)", fontsize=page.medium, color=red, labelpad=1.5)
+    lines = {str(line.get_gid()): line for line in axes.lines}
+    there = [lines[name] for name in (*ACCURACIES, "aliasing") if name in lines]
+    sheet.legend(page.legend_rows(there))
     return figure
+
+
+def _samples(table: pd.DataFrame, red: str) -> list[Line2D]:
+    """Make samples of what is drawn."""
+    there = [Line2D([], [], **LOOKS[name]) for name in LOOKS if table[name].notna().any()]
+    return [*there, Line2D([], [], color=red, label="aliased + tangled")]
 
 
 def _caption(measurement: Measurement, table: pd.DataFrame, accounting: str) -> str:
@@ -136,7 +149,7 @@ def _caption(measurement: Measurement, table: pd.DataFrame, accounting: str) -> 
     return f"{caption}; published accounting." if accounting == "published" else f"{caption}."
 
 
-def _scale(axes: Axes, eps: np.ndarray[Any, Any]) -> None:
+def _scale(axes: Axes, eps: np.ndarray[Any, Any], size: float) -> None:
     """Scale epsilon logarithmically; where there is a zero, break the axis to show it."""
     smallest, largest = float(eps[eps > 0].min()), float(eps.max())
     decades = np.log10(largest / smallest)
@@ -150,7 +163,7 @@ def _scale(axes: Axes, eps: np.ndarray[Any, Any]) -> None:
         axes.set_xscale("symlog", linthresh=smallest, linscale=ZERO * 0.9)
         axes.set_xlim(-smallest * margin / ZERO, right)
         left = smallest * 0.999
-        _break(axes, 0.45 * smallest)
+        _break(axes, 0.45 * smallest, size)
     else:
         axes.set_xscale("log")
         axes.set_xlim(left, right)
@@ -173,7 +186,7 @@ def _power_of_ten(value: float, _: Any) -> str:
     return f"{value:g}"
 
 
-def _break(axes: Axes, where: float) -> None:
+def _break(axes: Axes, where: float, size: float) -> None:
     """Draw the two strokes that say that the axis is interrupted, below."""
     axes.text(
         where,
@@ -182,7 +195,7 @@ def _break(axes: Axes, where: float) -> None:
         transform=axes.get_xaxis_transform(),
         ha="center",
         va="center",
-        fontsize=MEDIUM,
+        fontsize=size,
         bbox={"boxstyle": "square,pad=-0.12", "facecolor": "white", "edgecolor": "none"},
         gid="break",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,21 +14,23 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from aliascope.categories import COLUMNS, LABELS
 from aliascope.figures.layout import (
-    LONGEST_NAME,
-    MEDIUM,
-    SMALL,
-    add_axes,
+    Page,
+    Sheet,
     counted,
-    figure_with_caption,
     images,
     ink_on,
     mixed_with_white,
-    shortened,
+    text_width,
 )
 from aliascope.palette import palette
 from aliascope.runs.arrays import Array
-from aliascope.runs.comparisons import GROUPS, comparison, per_image
+from aliascope.runs.comparisons import FEWEST_TESTED, GROUPS, comparison, per_image
 from aliascope.runs.measurement import Measurement
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from aliascope.figures.layout import Look
 
 MARKS = {"correct": "✓", "incorrect": "✗"}
 STRENGTH = {"correct": 0.5, "incorrect": 1.0}
@@ -56,13 +58,14 @@ def boxes(
     site: str | None = None,
     accounting: str = "exact",
     colours: str = "paper",
+    **look: Unpack[Look],
 ) -> Figure:
     """Draw each category's fraction per image as box plots, correct beside incorrect.
 
     Boxes reach from the first to the third quartile, whiskers to the farthest image within 1.5
     times that range, and images beyond are drawn one by one; of a few images each is drawn. The
-    axis is a logit. Below stand the medians and what :func:`comparison` says of them. After the box
-    plots of Ribeiro and Schön (2021).
+    axis is a logit. Below stand the medians and what :func:`comparison` says of them: nothing where
+    a group has fewer than 3 images. After the box plots of Ribeiro and Schön (2021).
 
     Parameters
     ----------
@@ -74,6 +77,8 @@ def boxes(
         See :meth:`Measurement.fractions`.
     colours : {"paper", "colour-blind"}
         Palette.
+    **look
+        Width, size of text, title, caption: :class:`aliascope.figures.layout.Look`.
 
     Returns
     -------
@@ -94,18 +99,28 @@ def boxes(
     >>> len(boxes(m).axes)
     1
     """
-    colour = palette(colours)
+    colour, page = palette(colours), Page.of(**look)
     fractions = per_image(measurement, site, accounting)
     table = comparison(measurement, site=site, accounting=accounting)
     drawn = [group for group in GROUPS if (fractions["group"] == group).any()]
     values = fractions[COLUMNS].to_numpy()
     low, high = _ends(values)
     lines = _lines(table, drawn)
-    figure, foot = figure_with_caption(
-        2.05 + ROW * len(lines),
-        caption(table, measurement, site, accounting, off_the_axis=bool((values <= 0).any())),
+    left = 0.1 + max(page.tall(0.46), *(text_width(line[1], page.small) for line in lines))
+    titles, head = _titles(page, (page.width - left - 0.06) / len(COLUMNS))
+    below = page.tall(0.22 + ROW * len(lines))
+    sheet = page.sheet(
+        head + page.tall(1.62 if not page.wide else 2.2) + below,
+        caption(
+            table,
+            measurement,
+            site,
+            accounting,
+            off_the_axis=bool((values <= 0).any()),
+            page=page,
+        ),
     )
-    axes = add_axes(figure, 0.56, foot + 0.22 + ROW * len(lines), 0.06, 0.22)
+    axes = sheet.axes(left, below, 0.06, head)
     for i, name in enumerate(COLUMNS):
         for position, group in zip(_positions(i, len(drawn)), drawn, strict=True):
             of_group = fractions.loc[fractions["group"] == group, name].to_numpy()
@@ -116,17 +131,25 @@ def boxes(
     axes.set_xticks(
         [position for i in range(4) for position in _positions(i, len(drawn))],
         [MARKS[group] for group in drawn] * 4,
-        fontsize=9,
+        fontsize=page.medium if page.small == page.medium else 1.2 * page.medium,
     )
     axes.tick_params(axis="x", length=0)
-    axes.set_ylabel("bins of an image (%)", fontsize=MEDIUM, labelpad=1.5)
+    sheet.label(axes, y="bins of an image (%)")
     across = axes.get_xaxis_transform()
-    for i, name in enumerate(COLUMNS):
-        axes.text(
-            3 * i + 0.5, 1.03, LABELS[name], transform=across, ha="center", fontsize=MEDIUM + 0.5
+    for i, title in enumerate(titles):
+        axes.annotate(
+            title,
+            (3 * i + 0.5, 1),
+            xycoords=across,
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=page.medium,
+            linespacing=1.0,
         )
-    _write_numbers(figure, axes, lines, foot)
-    return figure
+    _write_numbers(sheet, axes, lines)
+    return sheet.figure
 
 
 def caption(
@@ -136,6 +159,7 @@ def caption(
     accounting: str = "exact",
     *,
     off_the_axis: bool = False,
+    page: Page | None = None,
 ) -> str:
     """Say what is compared, and how.
 
@@ -147,26 +171,40 @@ def caption(
         As for :func:`boxes`.
     off_the_axis : bool
         Whether there are fractions of 0, which have no logit.
+    page : Page, optional
+        That the site's name has to fit; by default one column.
 
     Returns
     -------
     str
     """
     correct, incorrect = (int(table[f"n_{group}"].iloc[0]) for group in GROUPS)
-    where = f"At {shortened(site, LONGEST_NAME)}" if site else "Mean over sites"
+    where = f"At {(page or Page()).named(site)}" if site else "Mean over sites"
     conditions = images(measurement, accounting).split(", ", 1)[1:]
     text = ", ".join([where, *conditions]) + "; "
     if correct and incorrect:
-        text += (
-            f"✓ {counted(correct, 'image')} classified correctly, ✗ {incorrect:,} incorrectly. "
-            "p: two-sided Mann-Whitney U test, uncorrected; r: rank-biserial correlation, "
-            "positive where ✗ has more."
-        )
+        text += f"✓ {counted(correct, 'image')} classified correctly, ✗ {incorrect:,} incorrectly. "
+        if min(correct, incorrect) < FEWEST_TESTED:
+            text += f"No test: a group has fewer than {FEWEST_TESTED} images."
+        else:
+            text += (
+                "p: two-sided Mann-Whitney U test, uncorrected; r: rank-biserial correlation, "
+                "positive where ✗ has more."
+            )
     else:
         n, how = (correct, "correctly") if correct else (incorrect, "incorrectly")
         which = "the only image is" if n == 1 else f"all {n:,} images are"
         text += f"{which} classified {how}, so there is nothing to compare."
     return text + (" Images at 0 are drawn at the lower edge." if off_the_axis else "")
+
+
+def _titles(page: Page, room: float) -> tuple[list[str], float]:
+    """Name the categories in so many inches each, and give the height that it takes."""
+    titles = [LABELS[name] for name in COLUMNS]
+    if max(text_width(title, page.medium) for title in titles) > 0.95 * room:
+        titles = [title.replace("-", "-\n").replace(" ", "\n") for title in titles]
+    lines = 1 + max(title.count("\n") for title in titles)
+    return titles, 0.08 + 1.2 * page.medium / 72 * lines
 
 
 def _positions(i: int, groups: int) -> list[float]:
@@ -286,26 +324,23 @@ def _lines(table: pd.DataFrame, groups: list[str]) -> list[tuple[str, str, list[
         )
         for group in groups
     ]
-    if len(groups) == 2:
+    if len(groups) == 2 and table["p"].notna().all():
         lines.append(("p", "p", [_p_value(value) for value in table["p"]]))
         effects = [f"{value:+.2f}".replace("-", "−") for value in table["rank_biserial"]]
         lines.append(("rank_biserial", "r", effects))
     return lines
 
 
-def _write_numbers(
-    figure: Figure, axes: Axes, lines: list[tuple[str, str, list[str]]], foot: float
-) -> None:
+def _write_numbers(sheet: Sheet, axes: Axes, lines: list[tuple[str, str, list[str]]]) -> None:
     """Write a line of numbers for each statistic, each number under its category."""
-    height = float(figure.get_size_inches()[1])
-    place: dict[str, Any] = {"va": "center", "fontsize": SMALL}
+    width = sheet.page.width
     box = axes.get_position()
     for k, (key, title, texts) in enumerate(lines):
-        y = (foot + ROW * (len(lines) - k - 0.5) + 0.03) / height
-        figure.text(box.x0 - 0.01, y, title, ha="right", **place)
+        y = sheet.page.tall(ROW * (len(lines) - k - 0.5) + 0.03)
+        sheet.text(width * box.x0 - 0.04, y, title, ha="right", va="center")
         for i, (name, text) in enumerate(zip(COLUMNS, texts, strict=True)):
-            x = box.x0 + box.width * (3 * i + 0.5 + 0.85) / 11.7
-            figure.text(x, y, text, ha="center", gid=f"number/{name}/{key}", **place)
+            x = width * (box.x0 + box.width * (3 * i + 0.5 + 0.85) / 11.7)
+            sheet.text(x, y, text, ha="center", va="center", gid=f"number/{name}/{key}")
 
 
 def _percent(fraction: float) -> str:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from aliascope.errors import AliascopeError
-from aliascope.figures.layout import (
-    COLUMN,
-    add_axes,
-    figure_with_caption,
-    fitted,
-    text_width,
-)
+from aliascope.figures.layout import Page, fitted, text_width
 from aliascope.runs.comparison import OVERALL, Comparison
 from aliascope.runs.energy import ENERGY
 
-ROW, HEAD, WIDEST_NAME, BETWEEN = 0.16, 0.36, 1.02, 0.25
-"""Inches: from one site to the next, of the heads, of a name, between the panels."""
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from aliascope.figures.layout import Look
+
+ROW, BETWEEN = 0.16, 0.25
+"""Inches from one site to the next, and between the panels."""
+
+WIDEST_NAME = 0.3
+"""Share of the width that a site's name may take."""
 
 BEFORE, AFTER = "0.6", "black"
 """Greys: the categories' colours mean categories."""
@@ -26,7 +31,7 @@ BEFORE, AFTER = "0.6", "black"
 WORDS = {ENERGY: "aliased energy", "no_pass": "no pass", "non_aliased": "non-aliased"}
 
 
-def comparison(found: Comparison, *, value: str | None = None) -> Figure:
+def comparison(found: Comparison, *, value: str | None = None, **look: Unpack[Look]) -> Figure:
     """Draw two runs at each site, and the paired difference with its interval.
 
     Parameters
@@ -35,6 +40,8 @@ def comparison(found: Comparison, *, value: str | None = None) -> Figure:
         Of two runs.
     value : str, optional
         Which of its values; the first by default.
+    **look
+        Width, size of text, title, caption: :class:`aliascope.figures.layout.Look`.
 
     Returns
     -------
@@ -60,38 +67,44 @@ def comparison(found: Comparison, *, value: str | None = None) -> Figure:
             f"value is {value!r}, but both runs measured {', '.join(found.values)}."
         )
     table = found.table().xs(value, level="value")
-    labels = fitted([str(name) for name in table.index], WIDEST_NAME)
+    page = Page.of(**look)
+    labels = fitted([str(name) for name in table.index], WIDEST_NAME * page.width, page.small)
     rows = -np.arange(len(table), dtype=float)
     rows[-1] -= 0.5 if table.index[-1] == OVERALL else 0
-    figure, foot = figure_with_caption(HEAD + ROW * (len(table) + 1) + 0.34, _caption(found, value))
-    left = 0.1 + max(text_width(label) for label in labels)
-    width = (COLUMN - left - 0.1 - BETWEEN) / 2
-    values = add_axes(figure, left, foot + 0.32, COLUMN - left - width, HEAD)
-    beside = add_axes(figure, left + width + BETWEEN, foot + 0.32, 0.1, HEAD)
+    names = fitted(found.names, 0.8 * page.width / 2, page.medium)
+    marks: list[Artist] = [
+        Line2D([], [], marker="o", ls="", ms=3, color=colour, label=name)
+        for name, colour in zip(names, (BEFORE, AFTER), strict=True)
+    ]
+    legend = page.legend_rows(marks)
+    head, left = page.legend_height(legend), 0.1 + max(text_width(x, page.small) for x in labels)
+    right, between = page.tall(0.12), page.tall(BETWEEN)
+    width = (page.width - left - right - between) / 2
+    shown = [f"{WORDS.get(value, value)} (%)", "difference (points)"]
+    words, deep = zip(*(page.label(each, width) for each in shown), strict=True)
+    below = max(deep) + page.tall(0.19)
+    height = head + page.tall(ROW) * (1.2 - rows.min()) + below
+    sheet = page.sheet(height, _caption(found, value))
+    values = sheet.axes(left, below, page.width - left - width, head)
+    beside = sheet.axes(left + width + between, below, right, head)
     for end, colour in {"before": BEFORE, "after": AFTER}.items():
         values.plot(100 * table[end], rows, "o", color=colour, markersize=3, label=end, gid=end)
     values.hlines(rows, 100 * table["before"], 100 * table["after"], colors=BEFORE, lw=0.8)
     values.set_yticks(rows, labels)
     values.set_xlim(left=0)
-    values.set_title(f"{WORDS.get(value, value)}, %", fontsize=7, loc="left")
-    marks = [
-        Line2D([], [], marker="o", ls="", ms=3, color=colour, label=name)
-        for name, colour in zip(found.names, (BEFORE, AFTER), strict=True)
-    ]
-    figure.legend(
-        handles=marks, loc="upper right", fontsize=6, frameon=False, ncols=2, borderpad=0.1
-    )
     low, high = (100 * table[f"difference_{end}"].to_numpy() for end in ("low", "high"))
     beside.axvline(0, color=BEFORE, lw=0.6)
     beside.hlines(rows, low, high, colors=AFTER, lw=1).set_gid("intervals")
     beside.plot(100 * table["difference"], rows, "o", color=AFTER, markersize=3, gid="difference")
     beside.set_yticks(rows, [""] * len(rows))
-    beside.set_title("difference, points", fontsize=7, loc="left")
-    for axes in (values, beside):
+    for axes, label in zip((values, beside), words, strict=True):
         axes.set_ylim(rows.min() - 0.6, 0.6)
-        axes.tick_params(labelsize=6, length=2)
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_locator(page.ticks(width, 6))
         axes.spines[["top", "right"]].set_visible(False)
-    return figure
+        sheet.label(axes, x=label)
+    sheet.legend(legend)
+    return sheet.figure
 
 
 def _caption(found: Comparison, value: str) -> str:

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from aliascope.errors import AliascopeError
 from aliascope.figures.ablation import BAND, LINE_OF_BAND, settings
-from aliascope.figures.layout import (
-    COLUMN,
-    MEDIUM,
-    SMALL,
-    add_axes,
-    figure_with_caption,
-    shortened,
-)
+from aliascope.figures.layout import Page, shortened
 from aliascope.runs.ablation import Ablation
 from aliascope.runs.changed import ALL, CLEAN_PASS
 from aliascope.runs.effects import CONTROL, QUANTITIES, over_dose
 
-PANEL, TITLE, FOOT, HEAD = 0.78, 0.19, 0.34, 0.16
-"""Inches of a panel's height, of its title, of the axis below the last, of the legend."""
+if TYPE_CHECKING:
+    from typing import Unpack
 
-LEFT, BETWEEN, RIGHT = 0.42, 0.14, 0.1
-"""Inches beside and between the two panels of a row."""
+    from aliascope.figures.layout import Look
+
+PANEL, TITLE, FOOT = 0.78, 0.19, 0.34
+"""Inches of a panel's height, of its title, and of the axis below the last."""
+
+BETWEEN, RIGHT = 0.14, 0.1
+"""Inches between the panels of a row, and beside the last."""
+
+CLEAN_LOOK: dict[str, Any] = {"color": "0.35", "lw": 0.7, "ls": ":"}
 
 LINES: dict[str, dict[str, Any]] = {
     "remove": {"marker": "o", "mfc": "black", "ls": "-"},
@@ -41,13 +43,15 @@ BESIDE = {"remove": -1.5, "restore": 1.5}
 """Points by which each stands beside its dose, so that their intervals can be told apart."""
 
 
-def dose(found: Ablation) -> Figure:
+def dose(found: Ablation, **look: Unpack[Look]) -> Figure:
     """Draw the score over the dose of remove, restore and the control, a panel a stage.
 
     Parameters
     ----------
     found : Ablation
         Of several doses.
+    **look
+        Width, size of text, title, caption: :class:`aliascope.figures.layout.Look`.
 
     Returns
     -------
@@ -73,49 +77,55 @@ def dose(found: Ablation) -> Figure:
             f"{found.store.folder} has neither remove nor restore nor gain, which are drawn over "
             "the dose; ablate with --interventions remove,gain,restore."
         )
+    page = Page.of(**look)
     targets = list(dict.fromkeys(table.index.get_level_values("sites")))
-    columns = min(2, len(targets))
+    columns = min(4 if page.wide else 2, len(targets))
     rows = math.ceil(len(targets) / columns)
-    height = HEAD + rows * (TITLE + PANEL) + FOOT
-    figure, foot = figure_with_caption(height, _caption(found))
-    width = (COLUMN - LEFT - RIGHT - BETWEEN * (columns - 1)) / columns
+    there = [name for name in (*LINES, CONTROL) if name in table.index.get_level_values(1)]
+    legend = page.legend_rows(_samples([*there, *(["clean"] if found.score else [])]))
+    head, title = page.legend_height(legend), page.tall(TITLE)
+    panels = rows * (title + PANEL)
+    words = {"top1": "accuracy (%)", "agreement": "agreement (%)", "": "change of output (%)"}
+    label, beside = page.label(words[found.score], panels)
+    left, below = page.tall(0.28) + beside, page.tall(FOOT)
+    sheet = page.sheet(head + panels + below, _caption(found))
+    width = (page.width - left - RIGHT - BETWEEN * (columns - 1)) / columns
     low, high = _ends(found, table)
     for place, sites in enumerate(targets):
         column, row = place % columns, place // columns
-        left = LEFT + column * (width + BETWEEN)
-        top = HEAD + row * (TITLE + PANEL) + TITLE
-        bottom = foot + height - top - PANEL
-        axes = add_axes(figure, left, bottom, COLUMN - left - width, top)
+        at = left + column * (width + BETWEEN)
+        top = head + row * (title + PANEL) + title
+        axes = sheet.axes(at, sheet.height - top - PANEL, page.width - at - width, top)
         _draw(axes, found, table.loc[sites], sites)
         axes.set(ylim=(low, high), xlim=(-0.04, max(found.doses) + 0.04))
         if len(found.doses) <= 5:
             axes.set_xticks(found.doses, [f"{each:g}" for each in found.doses])
-        title = "all sites" if sites == ALL else sites
-        axes.set_title(shortened(title, width), fontsize=SMALL, pad=2)
+        name = "all sites" if sites == ALL else sites
+        axes.set_title(shortened(name, width - 0.1, size=page.small), fontsize=page.small, pad=2)
         if column:
             axes.set_yticklabels([])
         if place + columns < len(targets):
             axes.set_xticklabels([])
         else:
-            axes.set_xlabel("dose", fontsize=MEDIUM, labelpad=1.5)
-    words = {"top1": "accuracy (%)", "agreement": "agreement (%)", "": "change of output (%)"}
-    middle = (foot + FOOT + rows * (TITLE + PANEL) / 2) / (height + foot)
-    label = words[found.score]
-    figure.text(0.02, middle, label, va="center", ha="left", fontsize=MEDIUM, rotation=90)
-    handles = {line.get_label(): line for axes in figure.axes for line in axes.lines}
-    figure.legend(
-        handles=[handles[name] for name in (*LINES, CONTROL, "clean") if name in handles],
-        loc="upper center",
-        ncols=4,
-        fontsize=MEDIUM,
-        frameon=False,
-        handlelength=1.8,
-        handletextpad=0.45,
-        columnspacing=1.2,
-        borderaxespad=0.0,
-        borderpad=0.2,
-    )
-    return figure
+            sheet.label(axes, x="dose")
+    middle = below + panels / 2
+    look_of_label: dict[str, Any] = {"va": "center", "ha": "left", "rotation": 90}
+    sheet.text(0.04, middle, label, fontsize=page.medium, **look_of_label)
+    sheet.legend(legend)
+    return sheet.figure
+
+
+def _samples(names: list[str]) -> list[Artist]:
+    """Make samples of what is drawn."""
+    looks = {
+        **{
+            name: {"color": "black", "lw": 0.9, "ms": 2.8, "mew": 0.6, **LINES[name]}
+            for name in LINES
+        },
+        CONTROL: {"color": LINE_OF_BAND, "lw": 1.1},
+        "clean": CLEAN_LOOK,
+    }
+    return [Line2D([], [], label=name, **looks[name]) for name in names]
 
 
 def _ends(found: Ablation, table: pd.DataFrame) -> tuple[float, float]:
@@ -130,7 +140,7 @@ def _ends(found: Ablation, table: pd.DataFrame) -> tuple[float, float]:
 def _draw(axes: Axes, found: Ablation, table: pd.DataFrame, sites: str) -> None:
     if found.score:
         clean = 100 * float(found.values("", CLEAN_PASS, found.score).mean())
-        axes.axhline(clean, color="0.35", lw=0.7, ls=":", label="clean", gid=f"clean/{sites}")
+        axes.axhline(clean, label="clean", gid=f"clean/{sites}", **CLEAN_LOOK)
     there = list(dict.fromkeys(table.index.get_level_values("intervention")))
     if CONTROL in there:
         curve = 100 * table.loc[CONTROL][["value", "low", "high"]]

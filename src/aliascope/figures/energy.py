@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,29 +15,33 @@ from matplotlib.patches import Patch
 
 from aliascope.errors import AliascopeError
 from aliascope.figures.layout import (
-    COLUMN,
-    MEDIUM,
-    add_axes,
+    Page,
+    category_handles,
     counted,
-    figure_with_caption,
     fitted,
     images,
     mixed_with_white,
     text_width,
 )
+from aliascope.figures.stages import draw_stages
 from aliascope.palette import palette
 from aliascope.runs.energy import ENERGY, FEWEST_KEPT, INTERVAL
 from aliascope.runs.measurement import Measurement
 from aliascope.runs.shown import level_of, percent
 
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from aliascope.figures.layout import Look
+
 ROW = 0.142
 """Inches from one site to the next."""
 
-WIDEST_NAME = 1.02
-"""Inches of a site's name that fit beside two panels."""
+WIDEST_NAME = 0.3
+"""Share of the width that a site's name may take beside two panels."""
 
-HEAD = 0.36
-"""Inches of the two lines that name what is drawn."""
+HARMED = ("aliased", "tangled")
+"""What is drawn before its floor, in the categories' order."""
 
 EDGE, WHITE = "0.82", "0.45"
 """Greys of the edge interval and of the white baseline: the categories' colours mean categories."""
@@ -46,12 +51,17 @@ BETWEEN = 0.2
 
 
 def energy(
-    measurement: Measurement, *, accounting: str = "exact", colours: str = "paper"
+    measurement: Measurement,
+    *,
+    accounting: str = "exact",
+    colours: str = "paper",
+    **look: Unpack[Look],
 ) -> Figure:
     """Draw the aliased energy of each site, in the order in which they run, and of each rate.
 
     Beside it, where they were measured, aliased + tangled bins, before those of the low part alone,
-    in which nothing aliases: their floor, a lighter and broader bar.
+    in which nothing aliases: their floor, a lighter and broader bar. Of many sites, lines part
+    those of one size of map from the next.
 
     Parameters
     ----------
@@ -61,6 +71,8 @@ def energy(
         Of the categories; see :meth:`Measurement.fractions`.
     colours : {"paper", "colour-blind"}
         Palette.
+    **look
+        Width, size of text, title, caption: :class:`aliascope.figures.layout.Look`.
 
     Returns
     -------
@@ -83,32 +95,34 @@ def energy(
     Traceback (most recent call last):
     aliascope.errors.AliascopeError: Energy was not measured in this run; measure with ...
     """
+    page = Page.of(**look)
     palette(colours)
     table, rates = measurement.energy(), measurement.energy("overall")
     if table.empty:
         raise AliascopeError("The run has no measured site, so there is no energy to draw.")
     beside = "categories" in measurement.measures
-    rate_of = measurement.sites.set_index("name")["rate"]
-    alone = len(rates) == 1
-    means = [f"mean of {counted(int(n), 'site')}" for n in rates["sites"]]
-    if not alone:
-        means = [f"rate {rate}: {counted(int(n), 'site')}" for rate, n in rates["sites"].items()]
-    labels = [*fitted([str(name) for name in table.index], WIDEST_NAME), *means]
-    if beside and not alone:
-        labels.append(f"all {counted(len(table), 'site')}")
+    labels = _labels(page, table, rates, beside)
     rows = -np.array(
         [*range(len(table)), *(len(table) + 0.5 + np.arange(len(labels) - len(table)))]
     )
-    height = HEAD + ROW * (len(labels) + 0.5) + 0.34
-    figure, foot = figure_with_caption(height, _caption(measurement, accounting, len(set(rate_of))))
-    left = 0.1 + max(text_width(label) for label in labels)
-    width = (COLUMN - left - 0.1 - (BETWEEN if beside else 0)) / (2 if beside else 1)
-    axes = add_axes(figure, left, foot + 0.32, COLUMN - left - width, HEAD)
-    _draw_energy(axes, rows, table, rates)
+    legend = _legend(page, "floor" in measurement.measures, beside, colours)
+    head, left = page.legend_height(legend), 0.1 + max(text_width(x, page.small) for x in labels)
+    right, between = page.tall(0.12), page.tall(BETWEEN)
+    width = (page.width - left - right - (between if beside else 0)) / (2 if beside else 1)
+    words, below = page.label("aliased energy (%)", width)
+    below += page.tall(0.19)
+    n_rates = measurement.sites["rate"].nunique()
+    body = page.tall(ROW) * (len(labels) + 0.5)
+    sheet = page.sheet(head + body + below, _caption(measurement, accounting, n_rates))
+    axes = sheet.axes(left, below, page.width - left - width, head)
+    both = pd.concat([table, rates])
+    names = [f"edge/{name}" for name in table.index]
+    names += [f"edge-mean/{rate}" for rate in rates.index]
+    draw_energy(axes, rows[: len(both)], both, names)
     axes.set_yticks(rows, labels)
     panels = [axes]
     if beside:
-        panels.append(add_axes(figure, COLUMN - 0.1 - width, foot + 0.32, 0.1, HEAD))
+        panels.append(sheet.axes(page.width - right - width, below, right, head))
         _draw_categories(panels[1], rows, measurement, accounting, colours)
         panels[1].set_yticks([])
     for panel in panels:
@@ -116,34 +130,58 @@ def energy(
         panel.set(xlim=(0, 100), ylim=(rows[-1] - 0.55, 0.55))
         panel.set_xticks([0, 25, 50, 75, 100], ["0", "", "50", "", "100"])
         panel.axhline(-len(table) + 0.25, color="0.7", lw=0.5)
-    axes.set_xlabel("aliased energy (%)", fontsize=MEDIUM, labelpad=1.5)
+    draw_stages(panels, measurement, table.index, (0.05 - left) / width)
+    sheet.label(axes, x=words)
     if beside:
-        panels[1].set_xlabel("bins (%)", fontsize=MEDIUM, labelpad=1.5)
-    _legends(figure, height + foot, "floor" in measurement.measures, beside, colours)
-    return figure
+        sheet.label(panels[1], x="bins (%)")
+    sheet.legend(legend)
+    return sheet.figure
 
 
-def _draw_energy(axes: Axes, rows: Any, table: pd.DataFrame, rates: pd.DataFrame) -> None:
-    both = pd.concat([table, rates])
-    at = rows[: len(both)]
-    low, high = (100 * both[end].to_numpy() for end in ("edge_low", "edge_high"))
-    names = [
-        *(f"edge/{name}" for name in table.index),
-        *(f"edge-mean/{rate}" for rate in rates.index),
-    ]
-    edges = axes.barh(at, high - low, left=low, height=0.62, color=EDGE, lw=0)
-    for patch, name in zip(edges, names, strict=True):
+def _labels(page: Page, table: pd.DataFrame, rates: pd.DataFrame, beside: bool) -> list[str]:
+    """Name the rows: sites, rates, and what stands for all."""
+    names = fitted([str(name) for name in table.index], WIDEST_NAME * page.width, page.small)
+    if len(rates) == 1:
+        return [*names, f"mean of {counted(int(rates['sites'].iloc[0]), 'site')}"]
+    names += [f"rate {rate}: {counted(int(n), 'site')}" for rate, n in rates["sites"].items()]
+    return [*names, f"all {counted(len(table), 'site')}"] if beside else names
+
+
+def draw_energy(
+    axes: Axes, rows: Any, table: pd.DataFrame, edges: Sequence[str], *, size: float = 1.0
+) -> None:
+    """Draw aliased energy with its two intervals and the white baseline, in percent, a row each.
+
+    Parameters
+    ----------
+    axes : Axes
+        Whose x axis is in percent.
+    rows : ndarray
+        Where the rows are.
+    table : DataFrame
+        Rows of :meth:`Measurement.energy`.
+    edges : sequence of str
+        Gids of the bars of the edge interval. The points are ``energy`` (``rough`` where few
+        samples are kept), the lines ``intervals`` and ``white``.
+    size : float
+        Heights, in those of a row at 1.
+    """
+    low, high = (100 * table[end].to_numpy() for end in ("edge_low", "edge_high"))
+    bars = axes.barh(rows, high - low, left=low, height=0.62 * size, color=EDGE, lw=0)
+    for patch, name in zip(bars, edges, strict=True):
         patch.set_gid(name)
-    white = 100 * both["white"]
+    white, half = 100 * table["white"], 0.38 * size
     axes.vlines(
-        white, at - 0.38, at + 0.38, color=WHITE, lw=1.0, linestyles=(0, (1.5, 1)), gid="white"
+        white, rows - half, rows + half, color=WHITE, lw=1.0, linestyles=(0, (1.5, 1)), gid="white"
     )
-    low, high = (100 * both[end].to_numpy() for end in INTERVAL)
-    axes.hlines(at, low, high, color="black", lw=0.9, gid="intervals")
-    value = 100 * both[ENERGY].to_numpy()
-    rough = (both["kept"] < FEWEST_KEPT).to_numpy()
-    axes.plot(value, at, "o", ms=3, color="black", mew=0.7, gid="energy")
-    axes.plot(value[rough], at[rough], "o", ms=3, mfc="white", mec="black", mew=0.7, gid="rough")
+    low, high = (100 * table[end].to_numpy() for end in INTERVAL)
+    axes.hlines(rows, low, high, color="black", lw=0.9, gid="intervals")
+    value = 100 * table[ENERGY].to_numpy()
+    axes.plot(value, rows, "o", ms=3, color="black", mew=0.7, gid="energy")
+    if "kept" in table:
+        rough = (table["kept"] < FEWEST_KEPT).to_numpy()
+        look: dict[str, Any] = {"ms": 3, "mfc": "white", "mec": "black", "mew": 0.7}
+        axes.plot(value[rough], rows[rough], "o", gid="rough", **look)
 
 
 def _draw_categories(
@@ -161,11 +199,11 @@ def _draw_categories(
         both = 100 * (floor["aliased"] + floor["tangled"])
         light = mixed_with_white(colour["tangled"], 0.28)
         _named(axes.barh(at, both, height=0.88, color=light, lw=0), "floor", names)
-    tangled, aliased = (100 * table[key].to_numpy() for key in ("tangled", "aliased"))
-    drawn = axes.barh(at, tangled, height=0.44, lw=0, color=colour["tangled"])
-    _named(drawn, "tangled", names)
-    drawn = axes.barh(at, aliased, left=tangled, height=0.44, lw=0, color=colour["aliased"])
-    _named(drawn, "aliased", names)
+    left = np.zeros(len(at))
+    for key in HARMED:
+        width = 100 * table[key].to_numpy()
+        _named(axes.barh(at, width, left=left, height=0.44, lw=0, color=colour[key]), key, names)
+        left += width
 
 
 def _named(bars: Any, kind: str, names: list[str | None]) -> None:
@@ -173,31 +211,18 @@ def _named(bars: Any, kind: str, names: list[str | None]) -> None:
         patch.set_gid(f"mean/{kind}" if name is None else f"{kind}/{name}")
 
 
-def _legends(figure: Figure, height: float, floor: bool, beside: bool, colours: str) -> None:
-    """Name what is drawn in two lines at the figure's head."""
-    colour = palette(colours)
+def _legend(page: Page, floor: bool, beside: bool, colours: str) -> list[list[Artist]]:
+    """Make samples of what is drawn."""
     point = Line2D([], [], color="black", marker="o", ms=3, lw=0.9, label="energy")
     white = Line2D([], [], color=WHITE, lw=1.0, ls=(0, (1.5, 1)), label="white noise")
-    bars: list[Artist] = [Patch(color=colour[name], label=name) for name in ("tangled", "aliased")]
-    if floor:
-        light = mixed_with_white(colour["tangled"], 0.28)
-        bars.append(Patch(color=light, label="their floor"))
     lines: list[Artist] = [point, Patch(color=EDGE, label="cut ± 1 coefficient"), white]
-    for place, handles in enumerate([lines, bars] if beside else [lines]):
-        figure.legend(
-            handles=handles,
-            loc="upper center",
-            bbox_to_anchor=(0.5, 1 - place * 0.155 / height),
-            ncols=len(handles),
-            fontsize=MEDIUM,
-            frameon=False,
-            handlelength=1.1,
-            handleheight=0.8,
-            handletextpad=0.45,
-            columnspacing=1.2,
-            borderaxespad=0.0,
-            borderpad=0.2,
-        )
+    if not beside:
+        return page.legend_rows(lines)
+    bars = category_handles(HARMED, colours)
+    if floor:
+        light = mixed_with_white(palette(colours)["tangled"], 0.28)
+        bars.append(Patch(color=light, label="their floor"))
+    return page.legend_rows(lines, bars)
 
 
 def _caption(measurement: Measurement, accounting: str, n_rates: int) -> str:

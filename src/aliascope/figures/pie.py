@@ -3,41 +3,50 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aliascope.categories import LABELS
+from aliascope.categories import COLUMNS, LABELS
 from aliascope.errors import AliascopeError
 from aliascope.figures.layout import (
-    COLUMN,
-    LINE,
     MARGIN,
-    MEDIUM,
-    SMALL,
-    add_axes,
+    Page,
+    Sheet,
     counted,
-    figure_with_caption,
     fitted,
     images,
     ink_on,
-    mixed_with_white,
+    shade,
     text_width,
 )
 from aliascope.palette import RING_ORDER, palette
 from aliascope.runs.measurement import Measurement
 
-SMALLEST_LABELLED = 6.5
-"""Degrees that a wedge of the inner ring needs for each digit of its site's number."""
+if TYPE_CHECKING:
+    from typing import Unpack
 
-LIST_COLUMNS = 2
+    from aliascope.figures.layout import Look
 
-RING = 2.7
-"""Inches of height of the ring and its labels."""
+INNER, BETWEEN, OUTER = 0.48, 0.79, 1.0
+"""Radii of the rings."""
 
-HIGHEST, LABEL_HEIGHT = 1.35, 0.29
-"""In radii of the ring: where the labels end, and what the two lines of one take."""
+LARGEST_RADIUS = 1.0
+"""Inches of the outer ring's radius where labels leave it so much."""
+
+AWAY = 1.05
+"""Radii from the middle to the labels."""
+
+HIGHEST = 1.35
+"""Radii from the middle to where the labels end, above and below."""
+
+PERCENT = 0.37
+"""Inches of a column of percentages."""
+
+TABLE = 3.35
+"""Inches of the table beside the ring of a wide figure."""
 
 
 def pie(
@@ -45,13 +54,14 @@ def pie(
     *,
     accounting: str = "exact",
     colours: str = "paper",
-    title: str = "",
+    **look: Unpack[Look],
 ) -> Figure:
-    """Draw the fractions of the four categories as a nested ring.
+    """Draw the fractions of the four categories as a nested ring, and list those of each site.
 
     The outer ring is the unweighted mean over sites; the inner ring divides each of its wedges by
-    site, in the order in which they run, from light to dark. After the figure of Ribeiro and Schön
-    (2021).
+    site, in the order in which they run, from light to dark. Slices with room have their site's
+    number; the percentages of all are in the table, below or in a wide figure beside. After the
+    figure of Ribeiro and Schön (2021).
 
     Parameters
     ----------
@@ -61,13 +71,14 @@ def pie(
         See :meth:`Measurement.fractions`.
     colours : {"paper", "colour-blind"}
         Palette.
-    title : str
-        Written above.
+    **look
+        Width, size of text, title, caption: :class:`aliascope.figures.layout.Look`.
 
     Returns
     -------
     Figure
-        Its wedges have gids such as ``outer/tangled`` and ``inner/tangled/layer1.0.conv1``.
+        Its wedges have gids such as ``outer/tangled`` and ``inner/tangled/layer1.0.conv1``, lines
+        from labels to wedges that they stand off ``leader/tangled``.
 
     Raises
     ------
@@ -81,128 +92,159 @@ def pie(
     >>> len(figure.axes)
     1
     """
-    colour = palette(colours)
+    colour, page = palette(colours), Page.of(**look)
     by_site = measurement.fractions(by="site", accounting=accounting)
     if by_site.empty:
         raise AliascopeError("The run has no measured site, so there is no ring to draw.")
-    names = list(by_site.index)
+    names = [str(name) for name in by_site.index]
     shares = by_site[list(RING_ORDER)].to_numpy().T / len(names)  # (category, site)
-
-    rows = math.ceil(len(names) / LIST_COLUMNS)
-    head = 0.2 if title else 0.0
     caption = (
         f"Outer ring: mean over {counted(len(names), 'site')} and {images(measurement, accounting)}"
-        "; inner ring: what each site adds."
+        "; inner ring: what each site adds, from the first (light) to the last (dark). Table: "
+        "percent of each site's bins."
     )
-    figure, foot = figure_with_caption(head + RING + LINE * rows + 0.1, caption)
-    below = foot + LINE * rows + 0.1
-    axes = add_axes(figure, 0.0, below, 0.0, head)
-    outer = _ring(axes, shares.sum(axis=1), [colour[c] for c in RING_ORDER], radius=1.0)
-    shades = [_shade(colour[c], i, len(names)) for c in RING_ORDER for i in range(len(names))]
-    inner = _ring(axes, shares.ravel(), shades, radius=0.79)
+    room = page.width - TABLE if page.wide else page.width
+    widest = max(text_width(LABELS[name], page.medium) for name in RING_ORDER)
+    radius = min(
+        LARGEST_RADIUS * (1.15 if page.wide else 1), (room / 2 - 1.03 * widest - 0.04) / AWAY
+    )
+    ring, table = 2 * HIGHEST * radius, page.line * (len(names) + 2)
+    height = max(ring, table + 0.1) if page.wide else ring + table + 0.1
+    sheet = page.sheet(height, caption)
+    axes = sheet.axes(0.0, height - ring, page.width - room, 0.0)
+    axes.set(xlim=(-room / 2 / radius, room / 2 / radius), ylim=(-HIGHEST, HIGHEST))
+    axes.set(aspect="equal")
+    axes.set_axis_off()
+    outer = _ring(axes, shares.sum(axis=1), [colour[c] for c in RING_ORDER], (BETWEEN, OUTER))
+    places = [k / max(1, len(names) - 1) if len(names) > 1 else 1.0 for k in range(len(names))]
+    shades = [shade(colour[category], place) for category in RING_ORDER for place in places]
+    inner = _ring(axes, shares.ravel(), shades, (INNER, BETWEEN))
     for wedge, category in zip(outer, RING_ORDER, strict=True):
         wedge.set_gid(f"outer/{category}")
-    _write_outside(axes, outer)
+    _write_outside(axes, outer, page, radius)
     for k, wedge in enumerate(inner):
         category, site = RING_ORDER[k // len(names)], k % len(names)
         wedge.set_gid(f"inner/{category}/{names[site]}")
-        number = str(site + 1)
-        if wedge.theta2 - wedge.theta1 >= SMALLEST_LABELLED * (len(number) + 0.3):
-            _write_inside(axes, wedge, number, shades[k])
-    axes.set(
-        xlim=(-HIGHEST * COLUMN / RING, HIGHEST * COLUMN / RING),
-        ylim=(-HIGHEST, HIGHEST),
-        aspect="equal",
-    )
-    axes.set_axis_off()
-    _list_sites(figure, names, rows, foot)
-    if title:
-        height = float(figure.get_size_inches()[1])
-        figure.text(MARGIN / COLUMN, 1 - 0.04 / height, title, va="top", fontsize=MEDIUM)
-    return figure
+        _write_inside(axes, wedge, str(site + 1), ink_on(shades[k]), page, radius)
+    left, top = (room, (height + table) / 2) if page.wide else (0.0, table)
+    _list_sites(sheet, by_site, left, top - page.line + 0.02, colour)
+    return sheet.figure
 
 
-def _ring(axes: Axes, shares: Any, colours: list[Any], radius: float) -> list[Any]:
+def _ring(axes: Axes, shares: Any, colours: list[Any], radii: tuple[float, float]) -> list[Any]:
     wedges = axes.pie(
         shares,
-        radius=radius,
+        radius=radii[1],
         colors=colours,
         normalize=True,
-        wedgeprops={"width": radius - 0.79 if radius == 1 else 0.31, "edgecolor": "white"},
+        wedgeprops={"width": radii[1] - radii[0], "edgecolor": "white"},
     )[0]
     for wedge in wedges:
-        wedge.set_linewidth(min(0.8, 40 / len(wedges)))
+        # A white edge parts slices; around one that is thinner it would hide it.
+        degrees = wedge.theta2 - wedge.theta1
+        wedge.set_linewidth(min(0.8, 40 / len(wedges), 0.35 * degrees))
     return list(wedges)
-
-
-def _shade(colour: str, i: int, n: int) -> tuple[float, float, float]:
-    """Mix with white: the first site lightest, the last nearly the full colour."""
-    return mixed_with_white(colour, 0.12 + 0.73 * (i / (n - 1) if n > 1 else 1.0))
 
 
 def _middle(wedge: Any) -> float:
     return math.radians((wedge.theta1 + wedge.theta2) / 2)
 
 
-def _write_outside(axes: Axes, wedges: list[Any]) -> None:
+def _write_outside(axes: Axes, wedges: list[Any], page: Page, radius: float) -> None:
     """Write each category beside its wedge, those of narrow neighbours one above the other."""
+    label = 2 * 1.15 * page.medium / 72 / radius + 0.03
     for right in (True, False):
         side = [i for i, wedge in enumerate(wedges) if (math.cos(_middle(wedge)) >= 0) == right]
         side.sort(key=lambda i: math.sin(_middle(wedges[i])))
-        heights = [_label_height(math.sin(_middle(wedges[i]))) for i in side]
+        heights = [_label_height(math.sin(_middle(wedges[i])), label) for i in side]
         for k in range(1, len(side)):
-            heights[k] = max(heights[k], heights[k - 1] + LABEL_HEIGHT)
-        ceiling = HIGHEST - LABEL_HEIGHT / 2
+            heights[k] = max(heights[k], heights[k - 1] + label)
+        ceiling = HIGHEST - label / 2
         for k in reversed(range(len(side))):
             heights[k] = min(heights[k], ceiling)
-            ceiling = heights[k] - LABEL_HEIGHT
+            ceiling = heights[k] - label
         for i, y in zip(side, heights, strict=True):
+            nearest = max(abs(y) - label / 2, 0.0)
+            x = math.sqrt(max(AWAY**2 - nearest**2, math.cos(_middle(wedges[i])) ** 2))
             share = (wedges[i].theta2 - wedges[i].theta1) / 360
-            nearest = max(abs(y) - LABEL_HEIGHT / 2, 0.0)
-            x = math.sqrt(max(1.05**2 - nearest**2, abs(math.cos(_middle(wedges[i])) ** 2)))
             axes.text(
                 x if right else -x,
                 y,
                 f"{LABELS[RING_ORDER[i]]}\n{100 * share:.1f} %",
                 ha="left" if right else "right",
                 va="center",
-                fontsize=MEDIUM,
+                fontsize=page.medium,
                 linespacing=1.1,
             )
+            _lead(axes, wedges[i], (x if right else -x, y), RING_ORDER[i])
 
 
-def _label_height(sine: float) -> float:
-    """Where the middle of a label stands whose wedge points to that height of the unit circle."""
-    away = LABEL_HEIGHT / 2 * min(max((abs(sine) - 0.35) / 0.4, 0.0), 1.0)
-    return math.copysign(1.05 * abs(sine) + away, sine)
-
-
-def _write_inside(
-    axes: Axes, wedge: Any, text: str, background: tuple[float, float, float]
-) -> None:
-    angle = _middle(wedge)
-    axes.text(
-        0.64 * math.cos(angle),
-        0.64 * math.sin(angle),
-        text,
-        ha="center",
-        va="center",
-        fontsize=SMALL,
-        color=ink_on(background),
+def _lead(axes: Axes, wedge: Any, label: tuple[float, float], category: str) -> None:
+    """Draw a line from a wedge to its label where that does not stand beside it."""
+    angle = math.degrees(math.atan2(label[1], label[0])) % 360
+    low, high = wedge.theta1 % 360, wedge.theta1 % 360 + wedge.theta2 - wedge.theta1
+    if low <= angle <= high or low <= angle + 360 <= high or wedge.theta1 == wedge.theta2:
+        return
+    x, y = math.cos(_middle(wedge)), math.sin(_middle(wedge))
+    near = 0.985 * label[0]
+    axes.plot(
+        [x, 1.03 * x, near],
+        [y, 1.03 * y, label[1]],
+        color="0.35",
+        lw=0.5,
+        clip_on=False,
+        gid=f"leader/{category}",
     )
 
 
-def _list_sites(figure: Figure, names: list[str], rows: int, foot: float) -> None:
-    """Say below the ring which site each number is."""
-    height = float(figure.get_size_inches()[1])
-    digits = len(str(len(names)))
-    width = COLUMN / LIST_COLUMNS - MARGIN
-    beside = text_width("0" * digits + "  ")
-    short = fitted(names, width - beside - MARGIN)
+def _label_height(sine: float, label: float) -> float:
+    """Where the middle of a label stands whose wedge points to that height of the unit circle."""
+    away = label / 2 * min(max((abs(sine) - 0.35) / 0.4, 0.0), 1.0)
+    return math.copysign(AWAY * abs(sine) + away, sine)
+
+
+def _write_inside(axes: Axes, wedge: Any, number: str, ink: str, page: Page, radius: float) -> None:
+    """Write a site's number into its slice, where it has room."""
+    angle, middle = _middle(wedge), (INNER + BETWEEN) / 2
+    # The chord that the slice leaves across the number's own direction, at its inner corners.
+    half = math.radians(wedge.theta2 - wedge.theta1) / 2
+    width = text_width(number, page.small) + 0.02
+    height = 0.8 * page.small / 72
+    across = width * abs(math.sin(angle)) + height * abs(math.cos(angle))
+    along = width * abs(math.cos(angle)) + height * abs(math.sin(angle))
+    inside = middle * radius - along / 2
+    if along > (BETWEEN - INNER) * radius or across > 2 * inside * math.tan(min(half, 1.5)):
+        return
+    axes.text(
+        middle * math.cos(angle),
+        middle * math.sin(angle),
+        number,
+        ha="center",
+        va="center_baseline",
+        fontsize=page.small,
+        color=ink,
+    )
+
+
+def _list_sites(
+    sheet: Sheet, table: pd.DataFrame, left: float, top: float, colour: dict[str, str]
+) -> None:
+    """Say which site each number is, with the percentages of its categories."""
+    page = sheet.page
+    digits = text_width("0" * len(str(len(table))), page.small)
+    column, right = page.tall(PERCENT), page.width - MARGIN
+    begin = left + MARGIN + digits + page.tall(0.07)
+    first = right - column * len(COLUMNS)
+    names = [str(name) for name in table.index]
+    short = fitted(names, first - begin - page.tall(0.1), page.small)
+    for k, name in enumerate(COLUMNS):
+        x = right - column * (len(COLUMNS) - 1 - k)
+        side = 0.6 * page.small / 72
+        sheet.patch(x - side, top, side, side, colour[name], gid=f"key/{name}")
     for i, name in enumerate(short):
-        column, row = divmod(i, rows)
-        left = MARGIN + column * width
-        y = (foot + LINE * (rows - row - 1) + 0.09) / height
-        right_edge = (left + text_width("0" * digits)) / COLUMN
-        figure.text(right_edge, y, str(i + 1), ha="right", fontsize=SMALL)
-        figure.text((left + beside) / COLUMN, y, name, fontsize=SMALL)
+        y = top - page.line * (i + 1)
+        sheet.text(left + MARGIN + digits, y, str(i + 1), ha="right")
+        sheet.text(begin, y, name, gid="site")
+        for k, share in enumerate(table.iloc[i][COLUMNS]):
+            x = right - column * (len(COLUMNS) - 1 - k)
+            sheet.text(x, y, f"{100 * share:.1f}", ha="right")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,35 +12,32 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from aliascope.errors import AliascopeError
-from aliascope.figures.layout import (
-    COLUMN,
-    MEDIUM,
-    SMALL,
-    THIN,
-    add_axes,
-    counted,
-    figure_with_caption,
-)
+from aliascope.figures.layout import THIN, Page, counted
 from aliascope.runs.consistency import Consistency
 from aliascope.runs.shown import between, percent
 
-SIDE = 1.28
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from aliascope.figures.layout import Look
+
+SIDE = 1.2
 """Inches of the map's side."""
 
-FOOT, HEAD = 0.34, 0.12
-"""Inches below and above the panels."""
+HEAD = 0.12
+"""Inches above the panels."""
 
 BAND = "0.84"
 """Grey of the interval, as of edges elsewhere: the categories' colours mean categories."""
 
-SHADES: Colormap = LinearSegmentedColormap.from_list("agreeing", ["#1a1a1a", "#f4f4f4"])
+SHADES: Colormap = LinearSegmentedColormap.from_list("agreeing", ["#1a1a1a", "#dedede"])
 """From few images that agree to all of them."""
 
-NOT_SHIFTED = "#c8d8e8"
+NOT_SHIFTED = "#9cc3ea"
 """Where no image was shifted to."""
 
 
-def shift(consistency: Consistency, *, kind: str | None = None) -> Figure:
+def shift(consistency: Consistency, *, kind: str | None = None, **look: Unpack[Look]) -> Figure:
     """Draw the share of images that agree: by shift, and over the distance of the shift.
 
     Parameters
@@ -49,6 +46,8 @@ def shift(consistency: Consistency, *, kind: str | None = None) -> Figure:
         Of at least one image.
     kind : str, optional
         Kind of shift; the first by default.
+    **look
+        Width, size of text, title, caption: :class:`aliascope.figures.layout.Look`.
 
     Returns
     -------
@@ -74,22 +73,36 @@ def shift(consistency: Consistency, *, kind: str | None = None) -> Figure:
     row = consistency.table().loc[[kind or consistency.kinds[0]]].iloc[0]
     shown = min(1.0, float(np.nanmin(shifts["consistency"])))
     lowest = 100 * min(0.95, np.floor(20 * shown) / 20)
-    height = HEAD + SIDE + FOOT
-    figure, foot = figure_with_caption(height, _caption(consistency, row))
-    left, bar = 0.42, 0.07
-    where = add_axes(figure, left, foot + FOOT, COLUMN - left - SIDE, HEAD)
-    picture = _draw_map(where, shifts, lowest)
-    at = left + SIDE + 0.05
-    beside = add_axes(figure, at, foot + FOOT, COLUMN - at - bar, HEAD)
-    scale = figure.colorbar(picture, cax=beside)
-    scale.outline.set_linewidth(THIN)
-    beside.tick_params(labelsize=SMALL, width=THIN, length=2, pad=1.5)
-    over = add_axes(figure, at + bar + 0.62, foot + FOOT, 0.1, HEAD)
-    _draw_curve(over, curve, row)
-    return figure
+    page = Page.of(**look)
+    side, left, bar = page.tall(1.9 if page.wide else SIDE), page.tall(0.46), 0.07
+    scale = 0.05 + bar + page.tall(0.27)
+    words, thick = page.label("images that agree (%)", side)
+    at = left + side + scale + page.tall(0.29) + thick
+    stacked = page.width - at - 0.1 < page.tall(0.8)
+    if stacked:  # large text in one column leaves the curve no room beside the map
+        side, at = page.width - left - scale - 0.06, page.tall(0.29) + thick
+    across, deep = page.label("distance (pixels)", page.width - at - 0.1)
+    foot = page.tall(0.19) + deep
+    over = page.tall(1.2) + foot if stacked else 0.0
+    sheet = page.sheet(
+        HEAD + side + foot + (over + HEAD if stacked else 0.0), _caption(consistency, row)
+    )
+    below = foot + (over + HEAD if stacked else 0.0)
+    where = sheet.axes(left, below, page.width - left - side, HEAD)
+    picture = _draw_map(where, shifts, lowest, every=1 if side > page.tall(1.5) else 2)
+    sheet.label(where, "right (pixels)", "down (pixels)")
+    beside = left + side + 0.05
+    cax = sheet.axes(beside, below, page.width - beside - bar, HEAD)
+    scale_bar = sheet.figure.colorbar(picture, cax=cax)
+    scale_bar.outline.set_linewidth(THIN)
+    cax.tick_params(labelsize=page.small, width=THIN, length=2, pad=1.5)
+    curve_axes = sheet.axes(at, foot, 0.1, sheet.height - over if stacked else HEAD)
+    _draw_curve(curve_axes, curve, row)
+    sheet.label(curve_axes, across, words)
+    return sheet.figure
 
 
-def _draw_map(axes: Axes, shifts: pd.DataFrame, lowest: float) -> Any:
+def _draw_map(axes: Axes, shifts: pd.DataFrame, lowest: float, *, every: int) -> Any:
     """Paint each shift's share of images; the image as it is lies in the middle."""
     steps = np.unique(np.abs(shifts[["dy", "dx"]].to_numpy()))
     gaps = np.diff(np.unique(np.concatenate([[0.0], steps])))
@@ -110,9 +123,7 @@ def _draw_map(axes: Axes, shifts: pd.DataFrame, lowest: float) -> Any:
         gid="map",
     )
     axes.plot(0, 0, "+", ms=4, mew=0.8, color="black")
-    axes.set_xlabel("right (pixels)", fontsize=MEDIUM, labelpad=1.5)
-    axes.set_ylabel("down (pixels)", fontsize=MEDIUM, labelpad=1)
-    ticks = _ticks(reach * step)
+    ticks = _ticks(reach * step)[::every]
     axes.set_xticks(ticks)
     axes.set_yticks(ticks)
     return picture
@@ -131,8 +142,6 @@ def _draw_curve(axes: Axes, curve: pd.DataFrame, row: pd.Series[float]) -> None:
     axes.set_ylim(max(0.0, 5 * np.floor((lowest - 1) / 5)), 100.5)
     axes.set_xlim(0, 1.05 * max(1.0, distance.max()))
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.set_xlabel("distance (pixels)", fontsize=MEDIUM, labelpad=1.5)
-    axes.set_ylabel("images that agree (%)", fontsize=MEDIUM, labelpad=1.5)
 
 
 def _ticks(reach: float) -> list[float]:

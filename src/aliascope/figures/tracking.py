@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from aliascope.errors import AliascopeError
-from aliascope.figures.layout import (
-    COLUMN,
-    SMALL,
-    add_axes,
-    counted,
-    figure_with_caption,
-    fitted,
-    text_width,
-)
+from aliascope.figures.layout import Page, counted, fitted, text_width
 
-WIDEST_NAME, ROW, LEFT, GAP = 1.1, 0.125, 0.42, 0.14
-"""Inches: of a name, from one name to the next, of the axis' labels, between curves and names."""
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from aliascope.figures.layout import Look
+
+ROW, GAP = 0.125, 0.14
+"""Inches from one name to the next, and between curves and names."""
+
+WIDEST_NAME = 0.32
+"""Share of the width that a name may take."""
 
 WORDS = {"aliased_energy": "aliased energy", "no_pass": "no pass", "non_aliased": "non-aliased"}
 
 
-def tracking(history: pd.DataFrame, *, value: str = "aliased_energy") -> Figure:
+def tracking(
+    history: pd.DataFrame, *, value: str = "aliased_energy", **look: Unpack[Look]
+) -> Figure:
     """Draw a value of each site over the steps of a training.
 
     Parameters
@@ -34,6 +38,8 @@ def tracking(history: pd.DataFrame, *, value: str = "aliased_energy") -> Figure:
         Index step, a column a site, values in [0, 1]: :meth:`aliascope.Tracker.history`.
     value : str
         What it is called.
+    **look
+        Width, size of text, title, caption: :class:`aliascope.figures.layout.Look`.
 
     Returns
     -------
@@ -56,11 +62,14 @@ def tracking(history: pd.DataFrame, *, value: str = "aliased_energy") -> Figure:
     if history.empty:
         raise AliascopeError("No step was measured, so there is nothing to draw; train first.")
     names = [str(name) for name in history.columns]
-    labels = dict(zip(names, fitted(names, WIDEST_NAME), strict=True))
-    height = max(1.9, 0.3 + ROW * len(names))
-    figure, foot = figure_with_caption(height + 0.3, _caption(history, value))
-    right = 0.1 + GAP + max(text_width(label) for label in labels.values())
-    axes = add_axes(figure, LEFT, foot + 0.32, right, 0.08)
+    page = Page.of(**look)
+    labels = dict(zip(names, fitted(names, WIDEST_NAME * page.width, page.small), strict=True))
+    row, left, gap = page.tall(ROW), page.tall(0.45), page.tall(GAP)
+    high = max(page.tall(1.8 if not page.wide else 2.3), 0.2 + row * len(names))
+    below = page.tall(0.36)
+    sheet = page.sheet(0.08 + high + below, _caption(history, value))
+    right = 0.1 + gap + max(text_width(label, page.small) for label in labels.values())
+    axes = sheet.axes(left, below, right, 0.08)
     shades = colormaps["viridis"]
     colours = {name: shades(0.85 * k / max(1, len(names) - 1)) for k, name in enumerate(names)}
     for name, column in zip(names, history.columns, strict=True):
@@ -70,34 +79,34 @@ def tracking(history: pd.DataFrame, *, value: str = "aliased_energy") -> Figure:
         )
     axes.set_ylim(bottom=0)
     axes.margins(x=0.01)
-    axes.set_xlabel("training step", fontsize=SMALL, labelpad=2)
-    axes.set_ylabel(f"{WORDS.get(value, value)}, %", fontsize=SMALL, labelpad=2)
+    axes.xaxis.set_major_locator(MaxNLocator(5 if not page.wide else 9, integer=True))
+    sheet.label(axes, "training step", f"{WORDS.get(value, value)} (%)")
     axes.spines[["top", "right"]].set_visible(False)
     last = {name: 100 * float(history[c].dropna().iloc[-1]) for name, c in _by_name(history)}
-    low, high = axes.get_ylim()
-    least = (high - low) * ROW / (height - 0.1)
-    places = _spread([last[name] for name in names], least, low, high)
+    low, top = axes.get_ylim()
+    least = (top - low) * row / high
+    places = _spread([last[name] for name in names], least, low, top)
     for name, place in zip(names, places, strict=True):
         axes.annotate(
             labels[name],
             (1, place),
             xycoords=("axes fraction", "data"),
-            xytext=(72 * GAP, 0),
+            xytext=(72 * gap, 0),
             textcoords="offset points",
-            fontsize=SMALL,
+            fontsize=page.small,
             color=colours[name],
             va="center",
             annotation_clip=False,
         )
         axes.plot(
-            [1.01, 1 + 0.85 * GAP / (COLUMN - LEFT - right)],
+            [1.01, 1 + 0.85 * gap / (page.width - left - right)],
             [last[name], place],
             transform=axes.get_yaxis_transform(),
             color=colours[name],
             lw=0.4,
             clip_on=False,
         )
-    return figure
+    return sheet.figure
 
 
 def _by_name(history: pd.DataFrame) -> list[tuple[str, object]]:

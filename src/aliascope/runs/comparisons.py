@@ -15,6 +15,10 @@ from aliascope.runs.measurement import Measurement
 
 GROUPS = ("correct", "incorrect")
 
+FEWEST_TESTED = 3
+"""Images of a group from which groups are tested: of fewer no p below 0.05 is possible in practice,
+and a number would be taken for a finding."""
+
 
 def comparison(
     measurement: Measurement, *, site: str | None = None, accounting: str = "exact"
@@ -33,7 +37,7 @@ def comparison(
         U (Mann-Whitney's, of the incorrect images) with its two-sided p, not corrected for there
         being four, and rank_biserial: the correlation 2 U / (n_correct n_incorrect) - 1, in
         [-1, 1], positive where incorrectly classified images tend to have more. NaN where a group
-        is empty.
+        has fewer than 3 images; the median of an empty group is NaN.
 
     Raises
     ------
@@ -57,7 +61,7 @@ def comparison(
             fractions.loc[fractions["group"] == group, name].to_numpy() for group in GROUPS
         )
         u = p = effect = math.nan
-        if len(right) and len(wrong):
+        if min(len(right), len(wrong)) >= FEWEST_TESTED:
             test = stats.mannwhitneyu(wrong, right, alternative="two-sided")
             u = float(test.statistic)
             p = 1.0 if math.isnan(test.pvalue) else float(test.pvalue)  # NaN: all are equal

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
-from aliascope.figures.layout import COLUMN, MEDIUM, SMALL, add_axes, counted, figure_with_caption
+from aliascope.figures.layout import COLUMN, MEDIUM, Page, Sheet, counted
 
 LOOKS: dict[str, dict[str, Any]] = {
     "fc-1h": {"color": "#1f77b4", "ls": ":", "marker": "d"},
@@ -64,10 +64,10 @@ def oscillation_accuracy(results: pd.DataFrame) -> Figure:
     shown = pd.concat([table["lowest"], table["highest"]]).clip(least, 1 - least)
     noises = sorted(results["noise"].unique())
     rows = -(-len(noises) // 2)
-    figure, foot = figure_with_caption(0.44 + rows * (PANEL + 0.2), _caption(table, comparable))
+    sheet = Page().sheet(0.44 + rows * (PANEL + 0.2), _caption(table, comparable))
     parameters = pd.concat([table["parameters"], published["parameters"]])
     for k, noise in enumerate(noises):
-        axes = _panel(figure, foot, k, rows, (parameters.min(), parameters.max()))
+        axes = _panel(sheet, k, rows, (parameters.min(), parameters.max()))
         axes.set_title(f"$A$ = {noise:g}", fontsize=MEDIUM, pad=2)
         for family in FAMILIES:
             here = table[(table["noise"] == noise)]
@@ -95,16 +95,15 @@ def oscillation_accuracy(results: pd.DataFrame) -> Figure:
             axes.set_ylabel("accuracy", fontsize=MEDIUM, labelpad=1)
         else:
             axes.yaxis.set_major_formatter(NullFormatter())
-    _legend(figure)
-    return figure
+    sheet.legend(sheet.page.legend_rows(_samples()))
+    return sheet.figure
 
 
-def _panel(figure: Figure, foot: float, k: int, rows: int, parameters: tuple[float, float]) -> Axes:
-    height = float(figure.get_size_inches()[1])
+def _panel(sheet: Sheet, k: int, rows: int, parameters: tuple[float, float]) -> Axes:
     width = (COLUMN - LEFT - 0.08 - 0.1) / 2
     left = LEFT + (k % 2) * (width + 0.1)
-    bottom = foot + 0.32 + (rows - 1 - k // 2) * (PANEL + 0.2)
-    axes = add_axes(figure, left, bottom, COLUMN - left - width, height - bottom - PANEL)
+    bottom = 0.32 + (rows - 1 - k // 2) * (PANEL + 0.2)
+    axes = sheet.axes(left, bottom, COLUMN - left - width, sheet.height - bottom - PANEL)
     axes.set_xscale("log")
     axes.set_yscale("logit")
     axes.set_xlim(parameters[0] * 0.8, parameters[1] * 1.25)
@@ -135,20 +134,9 @@ def _line(axes: Axes, here: pd.DataFrame, family: str, noise: float, least: floa
         )
 
 
-def _legend(figure: Figure) -> None:
-    handles = [Line2D([], [], label=family, ms=3.2, lw=1, **look) for family, look in LOOKS.items()]
-    figure.legend(
-        handles=handles,
-        loc="upper center",
-        ncols=5,
-        fontsize=SMALL,
-        frameon=False,
-        handlelength=1.9,
-        handletextpad=0.3,
-        columnspacing=0.9,
-        borderaxespad=0.0,
-        borderpad=0.2,
-    )
+def _samples() -> list[Line2D]:
+    """Make samples of the families' lines."""
+    return [Line2D([], [], label=family, ms=3.2, lw=1, **look) for family, look in LOOKS.items()]
 
 
 def _caption(table: pd.DataFrame, comparable: bool) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from aliascope.figures.layout import COLUMN, SMALL, figure_with_caption
+from aliascope.figures.layout import COLUMN, SMALL, Page
 
 FREQUENCY = (0.3, 0.35)
 """Half-cycles a pixel, across and down, of the slowest of the four examples."""
@@ -80,8 +80,8 @@ def oscillations() -> Figure:
         "four times the same. Frequencies in half-cycles a pixel, across and down."
     )
     height = 2 * (SIDE + 0.3)
-    figure, foot = figure_with_caption(height, caption)
-    total = height + foot
+    sheet = Page().sheet(height, caption)
+    figure, foot, total = sheet.figure, sheet.foot, height + sheet.foot
     for k, (frequencies, image) in enumerate(examples()):
         left = 0.06 + (k % 2) * (COLUMN / 2)
         bottom = foot + 0.08 + (1 - k // 2) * (SIDE + 0.3)
