@@ -52,18 +52,18 @@ def summary(measurement: Measurement, blocks: Block) -> list[str]:
         The run.
     blocks : dict
         energy, overall, sites, floor, thresholds, accuracy and attack, as
-        :mod:`aliascope.report.numbers` gives them, and ablation, whose sentence comes first.
+        :mod:`aliascope.report.numbers` gives them.
 
     Returns
     -------
     list of str
-        Paragraphs.
+        Paragraphs; none where nothing was measured.
     """
+    if not measurement.measures:
+        return []
     n_sites = int(measurement.sites["supported"].astype(bool).sum())
     return [
-        *([blocks["ablation"]["said"]] if blocks["ablation"] else []),
         _measured(measurement, n_sites),
-        *_state(measurement),
         *amount(blocks["energy"]),
         *_accuracy(measurement, blocks["accuracy"]),
         *_categories(measurement, blocks),
@@ -130,7 +130,8 @@ def threshold(measurement: Measurement) -> str:
     )
 
 
-def _state(measurement: Measurement) -> list[str]:
+def state(measurement: Measurement) -> list[str]:
+    """Say what a run lacks: that it is not finished, images or places that were left out."""
     sentences = []
     if measurement.run.get("status") == "running":
         sentences.append("This run is not finished: what follows is what it has so far.")

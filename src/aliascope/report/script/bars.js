@@ -1,0 +1,64 @@
+// Site by site: stacked bars of the four categories.
+
+const drawBars = (sites, width, floors = null) => {
+  const LINE = floors ? 60 : 52;
+  const right = 8;
+  const scale = (x) => 1 + x * (width - 2 - right);
+  const height = sites.length * LINE + 26;
+  const chart = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
+    "aria-label": "Stacked bars of the four categories for each site; the table below has the numbers." });
+  for (const tick of [0, 0.25, 0.5, 0.75, 1]) {
+    const x = scale(tick);
+    chart.append(svg("line", { x1: x, x2: x, y1: 20, y2: height - 22, class: "grid" }),
+      svg("text", { x, y: height - 6, class: "small value",
+        "text-anchor": tick === 0 ? "start" : tick === 1 ? "end" : "middle" }, `${100 * tick}\u00a0%`));
+  }
+  sites.forEach((site, i) => {
+    const top = i * LINE;
+    const room = Math.floor((width - (floors ? 250 : 118)) / 7.6);
+    const name = `${i + 1}  ${site.name}`;
+    chart.append(svg("text", { x: 0, y: top + 15, class: "name" },
+      squeezed(name, room),
+      svg("title", {}, site.name)));
+    chart.append(svg("text", { x: width - right, y: top + 15, class: "small value", "text-anchor": "end" },
+      floors ? `aliased + tangled ${percent(site.mean.aliased + site.mean.tangled)}, floor ${percent(floors[site.name])}`
+        : `tangled ${percent(site.mean.tangled)}`));
+    let from = 0;
+    const whiskers = [];
+    STACK.forEach((key, k) => {
+      const share = site.mean[key];
+      if (share > 0) {
+        chart.append(svg("rect", { x: scale(from), y: top + 22, width: Math.max(0, scale(from + share) - scale(from)),
+          height: 22, fill: byKey[key].colour, class: `part${key === "no_pass" ? " grey" : ""}`, "data-key": key },
+          svg("title", {}, `${site.name}: ${byKey[key].label} ${percent(share)} (${range(site.low[key], site.high[key])})`)));
+      }
+      // The last part ends at 100 % whatever its size, so an interval there would mislead.
+      if (known(site.low[key]) && k < 3 && site.high[key] - site.low[key] > 1e-4) {
+        const y = top + 22 + [5.5, 11, 16.5][k];
+        const [x1, x2] = [site.low[key], site.high[key]].map((end) => scale(Math.min(1, Math.max(0, from + end))));
+        whiskers.push(svg("line", { x1, x2, y1: y, y2: y, class: "halo" }),
+          svg("line", { x1, x2, y1: y, y2: y, class: "whisker" }));
+      }
+      from += share;
+    });
+    chart.append(...whiskers);
+    if (floors && known(floors[site.name])) {
+      chart.append(svg("rect", { x: scale(0), y: top + 45, width: Math.max(0, scale(floors[site.name]) - scale(0)), height: 5,
+        fill: byKey.tangled.colour, class: "floor", "data-floor": site.name },
+        svg("title", {}, `${site.name}: floor of aliased + tangled ${percent(floors[site.name])}`)));
+    }
+  });
+  return chart;
+};
+
+const siteTable = (sites, overall, caption, floor = null, sort = "sites") => table(caption,
+  ["Site", "Operation", "Rate", "Dense signal", ...STACK.map((key) => byKey[key].label), ...(floor ? ["floor of aliased + tangled"] : [])],
+  [
+    ...sites.map((site) => ({ cells: [site.name, site.op, sizeCell(site.rate), sizeCell(site.dense_shape),
+      ...STACK.map((key) => withRange(site.mean[key], site.low[key], site.high[key])),
+      ...(floor ? [percentCell(floor.sites[site.name])] : [])] })),
+    { cells: [`Mean of ${sites.length} ${sites.length === 1 ? "site" : "sites"}`, "", "", "",
+      ...STACK.map((key) => withRange(overall.mean[key], overall.low[key], overall.high[key])),
+      ...(floor ? [percent(floor.overall)] : [])],
+      attributes: { class: "current" } },
+  ], { sort });

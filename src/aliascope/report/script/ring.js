@@ -1,0 +1,73 @@
+// The ring: the four categories outside, what each site adds to them inside.
+
+const drawRing = () => {
+  const { order, shares: share } = data.ring;
+  const n = data.sites.length;
+  const at = (part, radius) => {
+    const angle = -2 * Math.PI * part;
+    return [radius * Math.cos(angle), radius * Math.sin(angle)];
+  };
+  const wedge = (from, to, outer, inner) => {
+    if (to - from > 0.99999) to = from + 0.99999;
+    const large = to - from > 0.5 ? 1 : 0;
+    const [[a, b], [c, d], [e, f], [g, h]] = [at(from, outer), at(to, outer), at(to, inner), at(from, inner)]
+      .map(([x, y]) => [x.toFixed(3), y.toFixed(3)]);
+    return `M${a} ${b}A${outer} ${outer} 0 ${large} 0 ${c} ${d}L${e} ${f}A${inner} ${inner} 0 ${large} 1 ${g} ${h}Z`;
+  };
+  const ring = svg("svg", { viewBox: "-205 -168 410 336", role: "img", width: "100%",
+    "aria-label": `Nested ring. Mean over ${n} sites: ${shares(data.overall.mean)}.` });
+  let outerFrom = 0;
+  let innerFrom = 0;
+  const labels = [];
+  for (const key of order) {
+    const total = share[key].reduce((sum, x) => sum + x, 0);
+    if (total <= 0) continue;
+    const { colour, label } = byKey[key];
+    const grey = key === "no_pass" ? " grey" : "";
+    ring.append(svg("path", { d: wedge(outerFrom, outerFrom + total, 126, 100), fill: colour, class: `part${grey}` },
+      svg("title", {}, `${label}: ${percent(total)}`)));
+    const [x, y] = at(outerFrom + total / 2, 135);
+    labels.push({ x, y, label, total });
+    outerFrom += total;
+    share[key].forEach((part, i) => {
+      if (part <= 0) return;
+      const rgb = shade(colour, i, n);
+      ring.append(svg("path", { d: wedge(innerFrom, innerFrom + part, 99, 58), fill: `rgb(${rgb})`, class: `part${grey}`, "data-wedge": i },
+        svg("title", {}, `${data.sites[i].name}: ${label} ${percent(part * n)} of its bins`)));
+      if (part >= 0.022) {
+        const [u, v] = at(innerFrom + part / 2, 79);
+        ring.append(svg("text", { x: u, y: v, "text-anchor": "middle", "dominant-baseline": "central",
+          class: "mark" }, String(i + 1)));
+        ring.lastChild.style.fill = inkOn(rgb);
+        ring.lastChild.style.fontSize = "11px";
+      }
+      innerFrom += part;
+    });
+  }
+  for (const { x, y, label, total } of labels) {
+    const side = x > 34 ? "start" : x < -34 ? "end" : "middle";
+    const lift = y > 60 ? 12 : y < -60 ? -14 : 0;
+    ring.append(svg("text", { x, y: y + lift - 2, "text-anchor": side }, label),
+      svg("text", { x, y: y + lift + 13, "text-anchor": side, class: "value" }, percent(total)));
+  }
+  return ring;
+};
+
+/** The sites beside the ring, numbered as in it; one that is pointed at shows in the ring. */
+const ringTable = () => {
+  const energy = new Map((data.energy ? data.energy.sites : []).map((site) => [site.name, site]));
+  const floors = data.floor && data.floor.sites;
+  const whole = table("Sites, numbered as in the ring. Click on a column's head to sort.",
+    ["No.", "Site", ...(data.energy ? ["Aliased energy"] : []), "Aliased + tangled", ...(floors ? ["Floor"] : [])],
+    data.sites.map((site, i) => ({
+      attributes: { "data-site": i },
+      cells: [valued(String(i + 1), i + 1), valued(html("span", { title: site.name }, squeezed(site.name, 44)), site.name),
+        ...(data.energy ? [percentCell(energy.get(site.name)?.value)] : []),
+        percentCell(site.mean.aliased + site.mean.tangled), ...(floors ? [percentCell(floors[site.name])] : [])],
+    })), { open: true, sort: "network", kind: "tall" });
+  const lit = (row) => document.querySelectorAll("[data-wedge]").forEach((wedge) =>
+    wedge.classList.toggle("dimmed", row !== null && wedge.dataset.wedge !== row.dataset.site));
+  whole.addEventListener("mouseover", (event) => lit(event.target.closest("[data-site]")));
+  whole.addEventListener("mouseleave", () => lit(null));
+  return whole;
+};
