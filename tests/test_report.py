@@ -163,11 +163,12 @@ def test_words_on_correct_and_incorrect_follow_the_test():
     assert "no test is made" in words.compared({**sides, "test": None})
 
 
-def test_the_summary_says_when_a_run_is_not_finished_or_left_images_out(runs, tmp_path):
+def test_the_verdict_says_when_a_run_is_not_finished_or_left_images_out(runs, tmp_path):
     store = Store(tmp_path / "run")
     hostile_run(store)
     store.write_run({**store.read_run(), "status": "running"})
-    summary = " ".join(said(al.load(tmp_path / "run"))["summary"])
+    findings = said(al.load(tmp_path / "run"))["verdict"]["said"]
+    (summary,) = (each["words"] for each in findings if each["head"] == "Beware")
     assert "not finished" in summary and "1 image could not be read" in summary
     assert "1 place that resamples could not be measured" in summary
 

@@ -53,8 +53,15 @@ def report(
     from aliascope.runs.measurement import Measurement
 
     opened = _opened(run, condition)
-    if compare and not isinstance(opened, Measurement):
-        raise AliascopeError(f"{run} holds shift consistency alone, which --compare cannot compare.")
+    comparisons = []
+    for other in compare or ():
+        if not isinstance(opened, Measurement):
+            raise AliascopeError(
+                f"{run} holds shift consistency alone, which cannot be compared on a page; "
+                "leave --compare out."
+            )
+        names = (str(run), str(other))
+        comparisons.append(compared(opened, other, condition=condition, names=names))
     page = write_page(
         opened,
         output or run / "report.html",
@@ -62,10 +69,7 @@ def report(
         colours=palette,
         max_samples=max_samples,
         channels=_number(channels),
-        compare=[
-            compared(opened, other, condition=condition, names=(str(run), str(other)))
-            for other in compare or ()
-        ],
+        compare=comparisons,
     )
     print(f"{page} ({page.stat().st_size / 1e6:.1f} MB)")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from aliascope.report.numbers import Block
-from aliascope.report.words import NO_BREAK, percent
+from aliascope.report.words import NO_BREAK, percent, signed
 from aliascope.runs.comparison import OVERALL, Comparison
 from aliascope.runs.energy import ENERGY
 
@@ -57,15 +57,13 @@ def points(change: float, low: float, high: float) -> str:
 
     Examples
     --------
-    >>> points(-0.1234, -0.2, -0.05)
-    '-12.3 points (95 % interval -20.0 to -5.0)'
+    >>> points(-0.1234, -0.2, -0.05).replace(NO_BREAK, " ")
+    '−12.3 points (95 % interval −20.0 to −5.0)'
     """
-    words = f"{100 * change:+.1f} points"
+    words = f"{signed(change)} points"
     if math.isnan(low):
         return words
-    return f"{words} (95{NO_BREAK}% interval {100 * low:+.1f} to {100 * high:+.1f})".replace(
-        NO_BREAK, " "
-    )
+    return f"{words} (95{NO_BREAK}% interval {signed(low)} to {signed(high)})"
 
 
 def _said(found: Comparison, rows: list[Block], value: str) -> list[str]:
@@ -73,12 +71,14 @@ def _said(found: Comparison, rows: list[Block], value: str) -> list[str]:
     (mean,) = (row for row in rows if row["value"] == value and row["overall"])
     n = "1 image" if len(found.images) == 1 else f"{len(found.images)} images"
     over = "at the one site" if len(sites) == 1 else f"averaged over {_averaged(found, value)}"
-    said = [
-        f"On the {n} that both runs have, {WORDS[value]} {over} went from "
-        f"{percent(mean['before'])} to {percent(mean['after'])}: {_points(mean)}."
-    ]
     known = [row for row in sites if not math.isnan(row["difference"])]
-    if len(sites) > 1 and known:
+    changed = any(row["difference"] for row in known)
+    went = f"went from {percent(mean['before'])} to {percent(mean['after'])}: {_points(mean)}"
+    said = [
+        f"On the {n} that both runs have, {WORDS[value]} {over} "
+        f"{went if changed else 'is the same'}."
+    ]
+    if len(sites) > 1 and changed:
         most = max(known, key=lambda row: abs(row["difference"]))
         apart = sum(not row["low"] <= 0 <= row["high"] for row in known)  # NaN is not apart
         said.append(

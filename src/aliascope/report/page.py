@@ -97,9 +97,7 @@ def write_page(
         raise AliascopeError("The run has no measured site or image, so there is nothing to show.")
     pictures: Block = {"notes": []}
     if data["overall"] and isinstance(run, Measurement):
-        pictures = explorer(
-            run, colours=colours, max_samples=max_samples, channels=channels
-        )
+        pictures = explorer(run, colours=colours, max_samples=max_samples, channels=channels)
     path = Path(path)
     text = assembled(data, pictures)
     with writing(path, "name another place with -o"), replacing(path) as draft:
@@ -130,7 +128,7 @@ def page_data(
     shifts = run if isinstance(run, Consistency) else beside(measurement)
     there = "categories" in measurement.measures
     blocks: Block = {
-        "folder": str(measurement.store.folder) if measurement is run else "RUN",
+        "folder": str(measurement.store.folder) if measurement is run else None,
         "categories": numbers.categories(colours),
         "accounting": accounting,
         "ablation": ablation(measurement),

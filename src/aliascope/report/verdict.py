@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import shlex
+from itertools import zip_longest
 
 from aliascope.report.numbers import Block
-from aliascope.report.words import interval, percent, state, under
+from aliascope.report.words import interval, percent, signed, state, under
 from aliascope.runs.changed import ALL
 from aliascope.runs.measurement import Measurement
 from aliascope.runs.words import listed
@@ -17,7 +18,10 @@ KEPT = ("--model", "--data", "--weights", "--batch-size", "--max-samples", "--st
 ALSO = {"ablate": " --measures energy,categories,floor"}
 """With which an ablation's own run holds all that the page shows."""
 
-SHORT = {"-m": "--model", "-w": "--weights", "-d": "--data", "-b": "--batch-size"}
+SHORT = {
+    **{"-m": "--model", "-w": "--weights", "-d": "--data", "-b": "--batch-size"},
+    "-o": "--output",
+}
 
 
 def verdict(measurement: Measurement, blocks: Block) -> Block:
@@ -34,20 +38,21 @@ def verdict(measurement: Measurement, blocks: Block) -> Block:
     Returns
     -------
     dict
-        said: sentences; missing: what was not measured, each with what and command.
+        said: findings, each with head (a word) and words; missing: what was not measured, each with
+        what and command.
     """
-    said = [
-        " ".join(
-            [_measured(measurement, blocks), *_aliasing(blocks), *_bins(measurement, blocks)]
-        ),
-        " ".join([*_used(blocks["ablation"]), *_consistent(blocks["consistency"])]),
-        *(
-            f"Compared with {each['names'][1]}: {each['said'][0][0].lower()}{each['said'][0][1:]}"
-            for each in blocks["comparisons"]
-        ),
-        " ".join(state(measurement)),
+    found = [
+        ("Measured", _measured(measurement, blocks)),
+        ("Aliasing", " ".join([*_aliasing(blocks), *_bins(blocks)])),
+        ("Use", " ".join(_used(blocks["ablation"]))),
+        ("Shifts", " ".join(_consistent(blocks["consistency"]))),
+        *(("Compared", _compared(each)) for each in blocks["comparisons"]),
+        ("Beware", " ".join(state(measurement))),
     ]
-    return {"said": [words for words in said if words], "missing": missing(measurement, blocks)}
+    return {
+        "said": [{"head": head, "words": words} for head, words in found if words],
+        "missing": missing(measurement, blocks),
+    }
 
 
 # -- what was found ------------------------------------------------------------------------------
@@ -111,9 +116,8 @@ def _most(sites: list[Block], blocks: Block, of_rate: str) -> str:
     words += ")" + _floor(first["name"], blocks) + "."
     near = [site["name"] for site in others if site["high"] >= first["low"]]
     if near:
-        whose = "the interval" if len(near) == 1 else "the intervals"
-        words += f" It may as well be {listed(near, last='or', most=3)}: {whose} overlap"
-        words += "s." if len(near) == 1 else "."
+        whose = f"{len(near)} other sites ({near[0]} comes next)" if len(near) > 2 else listed(near)
+        words += f" Its interval overlaps with that of {whose}, so their order is open."
     return words
 
 
@@ -130,7 +134,7 @@ def _floor(name: str, blocks: Block) -> str:
     )
 
 
-def _bins(measurement: Measurement, blocks: Block) -> list[str]:
+def _bins(blocks: Block) -> list[str]:
     """Where categories alone were measured: aliased + tangled over the sites, and the floor."""
     if blocks["energy"] is not None or blocks["overall"] is None:
         return []
@@ -142,12 +146,14 @@ def _bins(measurement: Measurement, blocks: Block) -> list[str]:
         share = percent(most["mean"]["aliased"] + most["mean"]["tangled"])
         words += f", most at {most['name']} ({share})"
     if blocks["floor"]:
-        words += f"; the floor, with nothing there to alias, is {percent(blocks['floor']['overall'])}"
+        words += (
+            f"; the floor, with nothing there to alias, is {percent(blocks['floor']['overall'])}"
+        )
     return [f"{words}."]
 
 
 def _used(ablation: Block | None) -> list[str]:
-    """What an ablation says, with what removing costs where it is used most."""
+    """Say what an ablation found, and what removing costs where it costs most."""
     if ablation is None:
         return []
     words = [ablation["said"]]
@@ -171,17 +177,17 @@ def _cost(ablation: Block, stage: Block, effect: Block) -> str:
     what = f"Taking it away at {stage['title']} changes {ablation['quantity']} by"
     if not ablation["signed"]:
         return f"{what} {percent(change)} ({interval(low, high)})."
-    words = f"{what} {_signed(change)} points"
+    words = f"{what} {signed(change)} points"
     if not math.isnan(low):
-        words += f" (95\u00a0% interval {_signed(low)} to {_signed(high)})"
+        words += f" (95\u00a0% interval {signed(low)} to {signed(high)})"
     control = stage["effects"].get("gain")
     if control is not None and not math.isnan(control["change"]):
-        words += f", as much energy of everything by {_signed(control['change'])}"
+        words += f", and taking as much energy from everything by {signed(control['change'])}"
     return f"{words}."
 
 
-def _signed(value: float) -> str:
-    return f"{100 * value:+.1f}".replace("-", "−")
+def _compared(comparison: Block) -> str:
+    return f"With {comparison['names'][1]}: {' '.join(comparison['said'])}"
 
 
 def _consistent(consistency: Block | None) -> list[str]:
@@ -220,8 +226,8 @@ def missing(measurement: Measurement, blocks: Block) -> list[Block]:
     list of dict
         what and command, each of one.
     """
-    folder = blocks["folder"]
     command = list(measurement.run.get("command") or [])
+    folder = blocks["folder"] or _options(command).get("--output", "RUN")
     there: list[Block] = []
     measured = [name for name in ("energy", "categories", "floor") if name not in _there(blocks)]
     if measured:
@@ -256,9 +262,7 @@ def _there(blocks: Block) -> set[str]:
     return {name for key, name in names.items() if blocks[key] is not None}
 
 
-def _command(
-    name: str, recorded: list[str], measurement: Measurement, folder: str
-) -> str | None:
+def _command(name: str, recorded: list[str], measurement: Measurement, folder: str) -> str | None:
     """Write a command of the same model and images; None where there is no name for them."""
     given = _options(recorded)
     for option, section in (("--model", "model"), ("--data", "data")):
@@ -280,9 +284,9 @@ def _options(recorded: list[str]) -> dict[str, str]:
     {'--model': 'resnet18', '--data': 'photos'}
     """
     found: dict[str, str] = {}
-    for word, following in zip(recorded, [*recorded[1:], ""], strict=True):
+    for word, following in zip_longest(recorded, recorded[1:], fillvalue=""):
         option, equals, value = word.partition("=")
         option = SHORT.get(option, option)
-        if option in KEPT:
+        if option in (*KEPT, "--output"):
             found[option] = value if equals else following
     return found

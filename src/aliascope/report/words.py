@@ -28,6 +28,18 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}{NO_BREAK}%"
 
 
+def signed(change: float) -> str:
+    """Write a change of a fraction in points, with its sign.
+
+    Examples
+    --------
+    >>> signed(-0.1234), signed(0.05), signed(-0.0001)
+    ('−12.3', '+5.0', '0.0')
+    """
+    rounded = round(100 * change, 1)
+    return f"{rounded:+.1f}".replace("-", "−") if rounded else "0.0"
+
+
 def interval(low: float, high: float) -> str:
     """Write an interval of fractions; one image has none.
 

@@ -1,6 +1,9 @@
 // Does it matter: what interventions change, stage by stage.
 
-const signed = (x) => `${x < 0 ? "−" : "+"}${Math.abs(100 * x).toFixed(1)}`;
+const signed = (x) => {
+  const size = Math.abs(100 * x).toFixed(1);
+  return size === "0.0" ? size : `${x < 0 ? "−" : "+"}${size}`;
+};
 const points = (x, low, high) => (known(x) ? `${signed(x)}${known(low) ? ` [${signed(low)}, ${signed(high)}]` : ""}` : "–");
 /** The mark of an intervention around a point: shapes differ, colours are ink alone. */
 const SHAPES = {

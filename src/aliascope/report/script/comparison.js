@@ -37,10 +37,10 @@ const differenceTable = (found, number) => {
   const p = (x) => valued(!known(x) ? "–" : x < 0.001 ? "<\u20090.001" : x.toFixed(3), x);
   const change = (row) => {
     const both = document.createDocumentFragment();
-    both.append(known(row.difference) ? signed(row.difference) : "–", html("span", { class: "range" }, known(row.low) ? `${signed(row.low)} to ${signed(row.high)}` : "one image"));
+    both.append(known(row.difference) ? signed(row.difference) : "–", html("span", { class: "range" }, known(row.low) ? `${signed(row.low)} to ${signed(row.high)}` : ""));
     return valued(both, row.difference);
   };
-  return table(`Means over the ${found.images} images that both have; differences with 95 % intervals of paired differences (Student's t). p: two-sided, not adjusted for the number of sites.`,
+  return table(`Means over the ${found.images} images that both have, of each image's own value (further up, energy is a ratio of sums over images); differences with 95 % intervals of paired differences (Student's t). p: two-sided, not adjusted for the number of sites.`,
     ["Site", "Value", "Before", "After", "Difference, points", "p"],
     found.rows.map((row) => ({ cells: [row.overall ? "Mean" : row.site, valueName(row.value), percentCell(row.before), percentCell(row.after), change(row), p(row.p)],
       attributes: row.overall ? { class: "current" } : {} })), { sort: `comparison-${number}` });

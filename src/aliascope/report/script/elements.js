@@ -33,6 +33,23 @@ const squeezed = (name, room) => {
   const kept = Math.max(4, room - 1);
   return `${name.slice(0, Math.ceil(kept / 2))}…${name.slice(name.length - Math.floor(kept / 2))}`;
 };
+/** Names without what most of them begin with, by whole words between dots. */
+const brief = (names) => {
+  let prefix = "";
+  for (;;) {
+    const counts = new Map();
+    for (const name of names.filter((each) => each.startsWith(prefix))) {
+      const end = name.indexOf(".", prefix.length) + 1;
+      if (end) counts.set(name.slice(0, end), (counts.get(name.slice(0, end)) || 0) + 1);
+    }
+    const [longer, count] = [...counts].reduce((best, each) => (each[1] > best[1] ? each : best), ["", 0]);
+    if (names.length < 3 || count < 0.8 * names.length) break;
+    prefix = longer;
+  }
+  return names.map((name) => (prefix.length > 3 && name.startsWith(prefix) ? `…${name.slice(prefix.length)}` : name));
+};
+/** A name that may wrap after its dots. */
+const wrapping = (name) => name.split(/(?<=\.)/).flatMap((part, i) => (i ? [html("wbr"), part] : [part]));
 const epsilon = (x) => String(Number(x.toPrecision(6)));
 const shares = (fractions) =>
   STACK.map((key) => `${byKey[key].label} ${percent(fractions[key])}`).join(", ");
@@ -58,6 +75,24 @@ const shade = (hex, i, n) => {
   return rgbOf(hex).map((v) => Math.round(255 - strength * (255 - v)));
 };
 
+const MANY = 12; // sites; of more, each takes one line
+const NAMES = 310; // pixels of the column of names beside a chart of many sites
+const SHEET_SITES = 34; // of those, how many fit a printed page
+let printing = false;
+
+/** Draw a chart of sites, with the numbers in which they run; on paper in parts that fit a page. */
+const chartOfSites = (sites, width, draw) => {
+  const shown = brief(sites.map((site) => site.name));
+  const numbered = sites.map((site, i) => ({ ...site, number: i + 1, shown: shown[i] }));
+  const beside = sites.length > MANY && width >= 640;
+  if (!printing || sites.length <= MANY) return [draw(numbered, beside, true)];
+  const parts = [];
+  for (let from = 0; from < sites.length; from += SHEET_SITES) {
+    parts.push(draw(numbered.slice(from, from + SHEET_SITES), beside, from + SHEET_SITES >= sites.length));
+  }
+  return parts;
+};
+
 /** Draw now and whenever the width changes; text keeps its size. */
 const drawings = [];
 const SHEET = 660; // pixels between the margins of a printed A4 page
@@ -66,9 +101,9 @@ const drawn = (id, draw) => {
   let width = 0;
   const again = (force, most = Infinity) => {
     const now = Math.min(most, Math.floor(place.clientWidth));
-    if (now > 0 && (force || now !== width)) {
+    if (now > 60 && (force || now !== width)) {
       width = now;
-      place.replaceChildren(draw(now));
+      place.replaceChildren(...[draw(now)].flat());
     }
   };
   drawings.push(again);

@@ -7,28 +7,32 @@ const marks = {
 };
 const markKey = (mark) => svg("svg", { class: "key", viewBox: "0 0 32 14", "aria-hidden": "true" }, marks[mark]());
 
-const drawEnergy = (width, { sites, rates } = data.energy) => {
-  const [left, right, line] = [8, 8, 46];
+const drawEnergy = (width, { sites, rates } = data.energy) =>
+  chartOfSites(sites, width, (part, beside, last) => energyChart(width, part, last ? rates : [], beside));
+
+/** Many sites stand in one line each, with their names beside the chart where that is wide. */
+const energyChart = (width, sites, rates, beside) => {
+  const [left, right, line] = beside ? [NAMES, 92, 24] : [8, 8, 46];
   const scale = (x) => left + x * (width - left - right);
-  const rows = [...sites.map((site, i) => ({ ...site, label: `${i + 1}  ${site.name}`, key: site.name })),
+  const rows = [...sites.map((site) => ({ ...site, label: `${site.number}  ${beside ? site.shown : site.name}`, key: site.name })),
     ...rates.map((rate) => ({ ...rate, label: `Mean, rate ${rate.rate} (${rate.sites} ${rate.sites === 1 ? "site" : "sites"})`, key: rate.rate, mean: true }))];
   const height = rows.length * line + 30;
   const chart = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
     "aria-label": "Aliased energy of each site and rate, with its interval and what white noise has; the table below has the numbers." });
   for (const tick of [0, 0.25, 0.5, 0.75, 1]) {
     const x = scale(tick);
-    chart.append(svg("line", { x1: x, x2: x, y1: 20, y2: height - 24, class: "grid" }),
+    chart.append(svg("line", { x1: x, x2: x, y1: beside ? 4 : 20, y2: height - 24, class: "grid" }),
       svg("text", { x, y: height - 8, class: "small value",
         "text-anchor": tick === 0 ? "start" : tick === 1 ? "end" : "middle" }, `${100 * tick}\u00a0%`));
   }
   rows.forEach((row, i) => {
     const top = i * line;
-    const y = top + 31;
-    const room = Math.floor((width - 84) / 7.6);
-    chart.append(svg("text", { x: 0, y: top + 15, class: "name" },
+    const y = beside ? top + 14 : top + 31;
+    const room = Math.floor(((beside ? NAMES : width) - (beside ? 24 : 84)) / (beside ? 7.1 : 7.6));
+    chart.append(svg("text", { x: 0, y: beside ? y + 5 : top + 15, class: "name" },
       squeezed(row.label, room),
-      svg("title", {}, row.label)));
-    chart.append(svg("text", { x: width - right, y: top + 15, class: "small value", "text-anchor": "end" },
+      svg("title", {}, row.name || row.label)));
+    chart.append(svg("text", { x: beside ? width : width - right, y: beside ? y + 5 : top + 15, class: "small value", "text-anchor": "end" },
       known(row.value) ? `${row.rough ? "about " : ""}${percent(row.value)}` : "not defined"));
     if (!known(row.value)) return;
     const words = `${row.label}: ${percent(row.value)} (${range(row.low, row.high)}), white noise ${percent(row.white)}`;

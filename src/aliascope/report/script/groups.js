@@ -5,7 +5,7 @@ const axisAround = (values) => {
   const low = Math.min(...values);
   const high = Math.max(...values);
   const span = Math.max(high - low, 0.01);
-  const step = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2].find((each) => span / each <= 5) || 0.25;
+  const step = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2].find((each) => span / each <= 4) || 0.25;
   const from = Math.max(0, Math.floor((low - 0.05 * span) / step) * step);
   return { from, to: Math.min(1, Math.max(from + step, Math.ceil((high + 0.05 * span) / step) * step)), step };
 };

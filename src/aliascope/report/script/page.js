@@ -31,7 +31,7 @@ const startCategories = () => {
 // -- the page
 
 const startVerdict = () => {
-  put("verdict", paragraphs(data.verdict.said));
+  put("verdict", data.verdict.said.map(({ head, words }) => [html("dt", {}, head), html("dd", {}, words)]).flat());
   if (!data.verdict.missing.length) return find("missing").remove();
   put("missing", html("h3", {}, "Not measured"), html("ul", {}, data.verdict.missing.map(({ what, command }) =>
     html("li", {}, `${what}: `, html("code", {}, command)))));
@@ -79,9 +79,11 @@ const folded = [];
 window.addEventListener("beforeprint", () => {
   folded.push(...document.querySelectorAll("details:not([open])"));
   folded.forEach((each) => { each.open = true; });
+  printing = true;
   drawings.forEach((again) => again(true, SHEET));
 });
 window.addEventListener("afterprint", () => {
+  printing = false;
   folded.splice(0).forEach((each) => { each.open = false; });
   drawings.forEach((again) => again(true));
 });

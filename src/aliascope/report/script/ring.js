@@ -1,5 +1,23 @@
 // The ring: the four categories outside, what each site adds to them inside.
 
+/** Place labels beside their parts; of small parts side by side, below each other. */
+const apart = (labels) => {
+  const height = 31;
+  for (const label of labels) {
+    label.side = label.x > 34 ? "start" : label.x < -34 ? "end" : "middle";
+    label.y += label.y > 60 ? 12 : label.y < -60 ? -14 : 0;
+  }
+  for (const side of ["start", "end"]) {
+    const column = labels.filter((label) => label.side === side).sort((a, b) => a.y - b.y);
+    column.forEach((label, i) => { if (i) label.y = Math.max(label.y, column[i - 1].y + height); });
+    const beyond = column.length ? Math.max(0, column[column.length - 1].y - 150) : 0;
+    const close = column.some((label, i) => i && label.y - column[i - 1].y <= height + 0.01);
+    // A stack grew downwards from its first label; centre it around where its parts are.
+    const lift = Math.max(beyond, close ? (column[column.length - 1].y - column[0].y) / 4 : 0);
+    column.forEach((label) => { label.y -= lift; });
+  }
+};
+
 const drawRing = () => {
   const { order, shares: share } = data.ring;
   const n = data.sites.length;
@@ -14,7 +32,7 @@ const drawRing = () => {
       .map(([x, y]) => [x.toFixed(3), y.toFixed(3)]);
     return `M${a} ${b}A${outer} ${outer} 0 ${large} 0 ${c} ${d}L${e} ${f}A${inner} ${inner} 0 ${large} 1 ${g} ${h}Z`;
   };
-  const ring = svg("svg", { viewBox: "-205 -168 410 336", role: "img", width: "100%",
+  const ring = svg("svg", { viewBox: "-222 -168 444 336", role: "img", width: "100%",
     "aria-label": `Nested ring. Mean over ${n} sites: ${shares(data.overall.mean)}.` });
   let outerFrom = 0;
   let innerFrom = 0;
@@ -44,11 +62,10 @@ const drawRing = () => {
       innerFrom += part;
     });
   }
-  for (const { x, y, label, total } of labels) {
-    const side = x > 34 ? "start" : x < -34 ? "end" : "middle";
-    const lift = y > 60 ? 12 : y < -60 ? -14 : 0;
-    ring.append(svg("text", { x, y: y + lift - 2, "text-anchor": side }, label),
-      svg("text", { x, y: y + lift + 13, "text-anchor": side, class: "value" }, percent(total)));
+  apart(labels);
+  for (const { x, y, side, label, total } of labels) {
+    ring.append(svg("text", { x, y: y - 2, "text-anchor": side }, label),
+      svg("text", { x, y: y + 13, "text-anchor": side, class: "value" }, percent(total)));
   }
   return ring;
 };
@@ -57,11 +74,12 @@ const drawRing = () => {
 const ringTable = () => {
   const energy = new Map((data.energy ? data.energy.sites : []).map((site) => [site.name, site]));
   const floors = data.floor && data.floor.sites;
+  const shown = brief(data.sites.map((site) => site.name));
   const whole = table("Sites, numbered as in the ring. Click on a column's head to sort.",
     ["No.", "Site", ...(data.energy ? ["Aliased energy"] : []), "Aliased + tangled", ...(floors ? ["Floor"] : [])],
     data.sites.map((site, i) => ({
       attributes: { "data-site": i },
-      cells: [valued(String(i + 1), i + 1), valued(html("span", { title: site.name }, squeezed(site.name, 44)), site.name),
+      cells: [valued(String(i + 1), i + 1), valued(html("span", { title: site.name }, ...wrapping(shown[i])), site.name),
         ...(data.energy ? [percentCell(energy.get(site.name)?.value)] : []),
         percentCell(site.mean.aliased + site.mean.tangled), ...(floors ? [percentCell(floors[site.name])] : [])],
     })), { open: true, sort: "network", kind: "tall" });

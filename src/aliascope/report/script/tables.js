@@ -69,7 +69,7 @@ const table = (caption, columns, rows,
   const id = `caption-${(tables += 1)}`;
   const label = html("p", { class: "caption", id }, caption);
   const box = html("div", { class: `scroll ${kind || ""}`.trim(), role: "region", tabindex: "0", "aria-labelledby": id },
-    html("table", { class: words ? "words" : null, "aria-labelledby": id, "data-table": sort },
+    html("table", { class: words ? "words" : columns && columns.length > 9 ? "wide" : null, "aria-labelledby": id, "data-table": sort },
       columns ? html("thead", {}, html("tr", {}, heads)) : null,
       body, sort ? html("tbody", {}, made.filter((row) => row.last).map((row) => row.element)) : null));
   const whole = open ? html("div", {}, label, box) : html("details", {}, html("summary", {}, summary), label, box);
