@@ -4,6 +4,8 @@ const drawBars = (sites, width, floors = null) =>
   chartOfSites(sites, width, (part, beside) => barChart(part, width, floors, beside));
 
 const barChart = (sites, width, floors, beside) => {
+  const many = sites.length > MANY;
+  const short = width < 480; // no room to say that the number is that of aliased + tangled
   const LINE = beside ? 26 : floors ? 60 : 52;
   const [left, right, from0, thick] = beside ? [NAMES, 8, 2, 15] : [1, 8, 22, 22];
   const scale = (x) => left + x * (width - 1 - left - right);
@@ -18,13 +20,13 @@ const barChart = (sites, width, floors, beside) => {
   }
   sites.forEach((site, i) => {
     const top = i * LINE;
-    const room = Math.floor((beside ? NAMES - 24 : width - (floors ? 250 : 118)) / (beside ? 7.1 : 7.6));
-    const name = `${site.number}  ${beside ? site.shown : site.name}`;
+    const room = Math.floor((beside ? NAMES - 24 : width - (floors ? (short ? 150 : 250) : 118)) / (beside ? 7.1 : 7.6));
+    const name = `${site.number}  ${many ? site.shown : site.name}`;
     chart.append(svg("text", { x: 0, y: top + 15, class: "name" },
       squeezed(name, room),
       svg("title", {}, site.name)));
     if (!beside) chart.append(svg("text", { x: width - right, y: top + 15, class: "small value", "text-anchor": "end" },
-      floors ? `aliased + tangled ${percent(site.mean.aliased + site.mean.tangled)}, floor ${percent(floors[site.name])}`
+      floors ? `${short ? "" : "aliased + tangled "}${percent(site.mean.aliased + site.mean.tangled)}, floor ${percent(floors[site.name])}`
         : `tangled ${percent(site.mean.tangled)}`));
     let from = 0;
     const whiskers = [];

@@ -14,7 +14,7 @@ const drawEnergy = (width, { sites, rates } = data.energy) =>
 const energyChart = (width, sites, rates, beside) => {
   const [left, right, line] = beside ? [NAMES, 92, 24] : [8, 8, 46];
   const scale = (x) => left + x * (width - left - right);
-  const rows = [...sites.map((site) => ({ ...site, label: `${site.number}  ${beside ? site.shown : site.name}`, key: site.name })),
+  const rows = [...sites.map((site) => ({ ...site, label: `${site.number}  ${sites.length > MANY ? site.shown : site.name}`, key: site.name })),
     ...rates.map((rate) => ({ ...rate, label: `Mean, rate ${rate.rate} (${rate.sites} ${rate.sites === 1 ? "site" : "sites"})`, key: rate.rate, mean: true }))];
   const height = rows.length * line + 30;
   const chart = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
@@ -28,7 +28,7 @@ const energyChart = (width, sites, rates, beside) => {
   rows.forEach((row, i) => {
     const top = i * line;
     const y = beside ? top + 14 : top + 31;
-    const room = Math.floor(((beside ? NAMES : width) - (beside ? 24 : 84)) / (beside ? 7.1 : 7.6));
+    const room = Math.floor(((beside ? NAMES : width) - (beside ? 24 : row.rough ? 116 : 84)) / (beside ? 7.1 : 7.6));
     chart.append(svg("text", { x: 0, y: beside ? y + 5 : top + 15, class: "name" },
       squeezed(row.label, room),
       svg("title", {}, row.name || row.label)));
