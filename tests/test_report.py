@@ -16,13 +16,13 @@ from PIL import Image
 from torch import nn
 
 import aliascope as al
+from ablation_runs import made_ablation, moved
 from aliascope.commands.main import main
 from aliascope.report import explorer, numbers, page, pictures, words, write_page
 from aliascope.runs.measurement import Measurement
 from aliascope.runs.store import Store
 from aliascope.runs.words import listed
 from aliascope.spectrum import folds, home_folds
-from ablation_runs import made_ablation, moved
 from energy_runs import energy_run
 from report_runs import hostile_run, small_runs
 
@@ -217,8 +217,8 @@ def test_the_verdict_names_the_site_that_aliases_most_with_interval_and_floor():
 
 
 def test_the_command_for_what_is_missing_is_that_of_the_run_with_another_verb():
-    command = "x/__main__.py evaluate -m net:f -d my photos -b 8 --weights=w.pt -o out".split(" ")
-    command[5:7] = ["my photos"]
+    command = ["x/__main__.py", "evaluate", "-m", "net:f", "-d", "my photos"]
+    command += ["-b", "8", "--weights=w.pt", "-o", "out"]
     store, _ = energy_run(command=command)
     *_, shift = verdict_of(Measurement(store))[1]
     ahead, folder = shift["command"].split(" -o ")

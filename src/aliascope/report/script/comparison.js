@@ -3,31 +3,43 @@
 const VALUES = { aliased_energy: "aliased energy" };
 const valueName = (key) => VALUES[key] || byKey[key].label;
 
-const drawDifferences = (rows, width, label) => {
-  const line = 40;
-  const [left, right] = [8, width - 8];
+/** Ends and step of an axis around differences and 0, shared by the parts of a chart. */
+const differenceAxis = (rows) => {
   const ends = rows.flatMap((row) => [row.difference, row.low, row.high, 0]).filter(known);
   const [low, high] = [Math.min(...ends), Math.max(...ends)];
   const span = Math.max(high - low, 0.01);
   const step = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5].find((each) => span / each <= 5) || 1;
-  const from = low - 0.05 * span;
-  const to = high + 0.05 * span;
+  return { from: low - 0.05 * span, to: high + 0.05 * span, step };
+};
+
+const drawDifferences = (rows, width, label) => {
+  const axis = differenceAxis(rows);
+  const sites = rows.filter((row) => !row.overall).map((row) => ({ ...row, name: row.site }));
+  const mean = rows.filter((row) => row.overall).map((row) => ({ ...row, name: "Mean", shown: "Mean" }));
+  return chartOfSites(sites, width, (part, beside, last) =>
+    differenceChart(last ? [...part, ...mean] : part, width, label, axis, beside));
+};
+
+const differenceChart = (rows, width, label, { from, to, step }, beside) => {
+  const words = (row) => points(row.difference, row.low, row.high);
+  const [left, right, line] = beside ? [NAMES, width - 150, 24] : [8, width - 8, 40];
   const scale = (x) => left + ((x - from) / (to - from)) * (right - left);
   const height = rows.length * line + 46;
   const chart = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${label}; the table below has the numbers.` });
   for (let k = Math.ceil(from / step); k * step <= to; k += 1) {
-    chart.append(svg("line", { x1: scale(k * step), x2: scale(k * step), y1: 18, y2: height - 42, class: k ? "grid" : "axis" }),
+    chart.append(svg("line", { x1: scale(k * step), x2: scale(k * step), y1: beside ? 4 : 18, y2: height - 42, class: k ? "grid" : "axis" }),
       svg("text", { x: scale(k * step), y: height - 26, class: "small value", "text-anchor": "middle" }, String(Number((100 * k * step).toFixed(1))).replace("-", "−")));
   }
+  const room = Math.floor(((beside ? NAMES : width - 150) - 24) / (beside ? 7.1 : 7.6));
   rows.forEach((row, i) => {
-    const y = i * line + 26;
-    const name = row.overall ? "Mean" : row.site;
-    const words = points(row.difference, row.low, row.high);
-    chart.append(svg("text", { x: 0, y: y - 11, class: `name${row.overall ? " verdict" : ""}` }, squeezed(name, Math.floor((width - 170) / 7.6)), svg("title", {}, name)),
-      svg("text", { x: width, y: y - 11, class: "small value", "text-anchor": "end" }, words));
+    const y = i * line + (beside ? 14 : 26);
+    const lift = beside ? -5 : 11;
+    chart.append(svg("text", { x: 0, y: y - lift, class: `name${row.overall ? " verdict" : ""}` },
+      squeezed(rows.length > MANY ? row.shown : row.name, room), svg("title", {}, row.name)),
+    svg("text", { x: width, y: y - lift, class: "small value", "text-anchor": "end" }, words(row)));
     if (known(row.low)) chart.append(svg("line", { x1: scale(row.low), x2: scale(row.high), y1: y, y2: y, class: "whisker" }));
     if (known(row.difference)) chart.append(svg("circle", { cx: scale(row.difference), cy: y, r: row.overall ? 6 : 5, class: "energy",
-      "data-difference": row.site }, svg("title", {}, `${name}: ${words} points`)));
+      "data-difference": row.site }, svg("title", {}, `${row.name}: ${words(row)} points`)));
   });
   chart.append(svg("text", { x: (left + right) / 2, y: height - 6, class: "small", "text-anchor": "middle" }, "difference (points)"));
   return chart;
