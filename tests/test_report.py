@@ -16,10 +16,14 @@ from PIL import Image
 from torch import nn
 
 import aliascope as al
+from ablation_runs import made_ablation, moved
 from aliascope.commands.main import main
 from aliascope.report import explorer, numbers, page, pictures, words, write_page
+from aliascope.runs.measurement import Measurement
 from aliascope.runs.store import Store
+from aliascope.runs.words import listed
 from aliascope.spectrum import folds, home_folds
+from energy_runs import energy_run
 from report_runs import hostile_run, small_runs
 
 EXACT = {"accounting": "exact", "colours": "paper"}
@@ -163,11 +167,12 @@ def test_words_on_correct_and_incorrect_follow_the_test():
     assert "no test is made" in words.compared({**sides, "test": None})
 
 
-def test_the_summary_says_when_a_run_is_not_finished_or_left_images_out(runs, tmp_path):
+def test_the_verdict_says_when_a_run_is_not_finished_or_left_images_out(runs, tmp_path):
     store = Store(tmp_path / "run")
     hostile_run(store)
     store.write_run({**store.read_run(), "status": "running"})
-    summary = " ".join(said(al.load(tmp_path / "run"))["summary"])
+    findings = said(al.load(tmp_path / "run"))["verdict"]["said"]
+    (summary,) = (each["words"] for each in findings if each["head"] == "Beware")
     assert "not finished" in summary and "1 image could not be read" in summary
     assert "1 place that resamples could not be measured" in summary
 
@@ -177,6 +182,121 @@ def test_the_summary_of_an_attack_says_from_where_to_where(runs):
     summary = said(measurement)["summary"]
     assert summary[-1].startswith("From ε = 0 to ε = 0.3, top-1 accuracy went from ")
     assert "overlap" in summary[-1]
+
+
+# -- the verdict ---------------------------------------------------------------------------------
+
+
+def verdict_of(measurement, **options):
+    data = said(measurement, **options)["verdict"]
+    return {each["head"]: each["words"] for each in data["said"]}, data["missing"]
+
+
+def test_the_verdict_names_the_site_that_aliases_most_with_interval_and_floor():
+    sites = {"a": ((2, 2), (4, 28, 28)), "b": ((2, 2), (4, 28, 28)), "c": ((4, 4), (4, 32, 32))}
+    store, _ = energy_run(sites=sites)
+    measurement = Measurement(store)
+    found, missing = verdict_of(measurement)
+    table, floor = measurement.energy(), measurement.floor()
+    fractions = measurement.fractions()
+    for name, start in {
+        "b": "Most aliases at b, of the sites of rate 2×2",
+        "c": "At c, the",
+    }.items():
+        share = words.percent(table.loc[name, "aliased_energy"])
+        assert start in found["Aliasing"] and f"{share} of the energy" in found["Aliasing"]
+        ends = table.loc[name, ["aliased_energy_low", "aliased_energy_high"]]
+        assert words.interval(*ends) in found["Aliasing"]
+        for of in (fractions, floor):
+            both = of.loc[name, "aliased"] + of.loc[name, "tangled"]
+            assert words.percent(both) in found["Aliasing"]
+    assert "3 sites on 12 images" in found["Measured"] and "Use" not in found
+    commands = [each["command"] for each in missing]
+    assert commands[0].startswith("aliascope ablate --model made:net --data noise ")
+    assert commands[1].startswith("aliascope shift --model made:net --data noise -o ")
+
+
+def test_the_command_for_what_is_missing_is_that_of_the_run_with_another_verb():
+    command = ["x/__main__.py", "evaluate", "-m", "net:f", "-d", "my photos"]
+    command += ["-b", "8", "--weights=w.pt", "-o", "out"]
+    store, _ = energy_run(command=command)
+    *_, shift = verdict_of(Measurement(store))[1]
+    ahead, folder = shift["command"].split(" -o ")
+    assert ahead == (
+        "aliascope shift --model net:f --data 'my photos' --weights w.pt --batch-size 8"
+    )
+    assert folder == str(store.folder)
+
+
+def test_many_undecided_stages_are_counted_not_listed():
+    names = [f"layer{i}.conv" for i in range(17)]
+    assert listed(names) == (
+        "layer0.conv, layer1.conv, layer2.conv, layer3.conv, layer4.conv and 12 more"
+    )
+    assert listed(names[:6]).endswith("layer4.conv and layer5.conv")
+
+
+# -- runs that hold little, and comparisons ------------------------------------------------------
+
+
+def test_shift_consistency_alone_is_a_page_of_its_own(tmp_path, capsys):
+    moved().save(tmp_path / "run")
+    main_of("report", tmp_path / "run")
+    data, _ = data_of(tmp_path / "run" / "report.html")
+    assert data["energy"] is data["overall"] is data["ablation"] is None
+    (kind,) = data["consistency"]["kinds"]
+    (words_,) = (each["words"] for each in data["verdict"]["said"] if each["head"] == "Shifts")
+    assert words.percent(kind["consistency"]) in words_ and data["summary"] == []
+    assert [each["what"][:11] for each in data["verdict"]["missing"]] == [
+        "How much al",
+        "Whether wha",
+    ]
+
+
+def test_an_ablation_without_measures_is_a_page(tmp_path):
+    store = made_ablation().store
+    for part in store.folder.glob("parts/*"):
+        assert (part / "changed.parquet").is_file()
+    data = said(Measurement(bare(store, tmp_path / "run")))
+    assert data["energy"] is None and data["ablation"]["stages"]
+    path = write_page(Measurement(Store(tmp_path / "run")), tmp_path / "page.html")
+    assert data_of(path)[0]["ablation"]["said"] == data["ablation"]["said"]
+
+
+def bare(store, folder):
+    """Write the run again with what its passes did, and without values."""
+    bare_ = Store(folder)
+    bare_.write_run(store.read_run())
+    changed = pd.read_parquet(store.folder / "parts" / "000000" / "changed.parquet")
+    writer = bare_.begin(0)
+    empty = pd.DataFrame({"sample": [], "site": []}).astype("int64")
+    writer.commit(pd.DataFrame({"sample": range(40)}), empty, [], more={"changed": changed})
+    return bare_
+
+
+def test_a_comparison_on_the_page_has_the_comparisons_own_numbers(tmp_path):
+    for name, n in (("one", 6), ("two", 5)):
+        energy_run(Store(tmp_path / name), n=n, parts=1)
+    main_of("report", tmp_path / "one", "--compare", tmp_path / "two")
+    data, _ = data_of(tmp_path / "one" / "report.html")
+    (block,) = data["comparisons"]
+    found = al.compare(tmp_path / "one", tmp_path / "two")
+    assert block["images"] == 5 and block["notes"] == found.notes
+    table = found.table()
+    assert [(row["site"], row["value"]) for row in block["rows"]] == list(table.index)
+    for row, (_, expected) in zip(block["rows"], table.iterrows(), strict=True):
+        ends = [row["difference"], row["low"], row["high"]]
+        columns = ["difference", "difference_low", "difference_high"]
+        assert ends == pytest.approx(list(expected[columns]), abs=1e-5)
+    (compared,) = (each["words"] for each in data["verdict"]["said"] if each["head"] == "Compared")
+    mean = table.loc["overall", "aliased_energy"]
+    assert words.signed(mean["difference"]) in compared
+
+
+def main_of(*arguments):
+    with pytest.raises(SystemExit) as end:
+        main([str(each) for each in arguments])
+    assert not end.value.code
 
 
 # -- pictures ------------------------------------------------------------------------------------
@@ -258,6 +378,20 @@ def test_channels_are_spread_over_the_range_of_tangled_fractions():
     assert [channel for channel, _ in explorer.chosen_channels(tangled[:1])] == [0]
 
 
+def test_every_channel_can_be_reached(runs):
+    measurement = al.load(runs["folds"])
+    for block in (shown(measurement), shown(measurement, channels=99)):
+        for site_ in block["sites"]:
+            numbers_ = sorted(each["channel"] for each in site_["channels"])
+            assert numbers_ == list(range(site_["of"])) and "every channel" in block["notes"][0]
+    fewer = shown(measurement, channels=2)
+    assert [len(each["channels"]) for each in fewer["sites"]] == [2, 2]
+    assert any("--channels all" in note for note in fewer["notes"])
+    whole = len(page.embedded(shown(measurement)))
+    few = shown(measurement, channels=99, budget=int(0.4 * whole))
+    assert len(few["samples"]) < 12 and len(few["sites"][0]["channels"]) == few["sites"][0]["of"]
+
+
 def test_the_images_are_those_that_the_network_saw(runs):
     measurement = al.load(runs["attacked"])
     moved = np.abs(measurement.at("eps=0.3").pixels(0) - measurement.pixels(0)).max()
@@ -288,7 +422,7 @@ def test_a_run_with_maps_only_says_so(runs):
 def test_a_small_budget_leaves_channels_out_then_samples_and_says_so(runs):
     measurement = al.load(runs["folds"])
     whole = len(page.embedded(shown(measurement)))
-    for part in (0.6, 0.2):
+    for part in (0.6, 0.15):
         block = shown(measurement, budget=int(part * whole))
         assert len(page.embedded(block)) < part * whole * 1.5
         assert any("below 15 MB" in note for note in block["notes"])

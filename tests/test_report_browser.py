@@ -41,6 +41,13 @@ FLAGS = (
 )
 
 
+MANY = {
+    f"backbone.stages.{i // 14}.blocks.{i % 14}.a_long_name.conv": ((2, 2), (2, 16, 16))
+    for i in range(55)
+}
+"""Sites of a large network."""
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     return small_runs(tmp_path_factory.getbasetemp() / "report")
@@ -52,6 +59,15 @@ def pages(runs, tmp_path_factory):
     found = {}
     for name, run in runs.items():
         found[name] = write_page(al.load(run), folder / f"{name}.html")
+    energy_run(Store(folder / "energy_only"), groups=("energy",))
+    found["energy_only"] = write_page(al.load(folder / "energy_only"), folder / "energy_only.html")
+    found["shifts"] = write_page(moved(), folder / "shifts.html")
+    energy_run(Store(folder / "many"), sites=MANY, groups=("energy", "categories"), n=2)
+    found["many"] = write_page(
+        al.load(folder / "many"),
+        folder / "many.html",
+        compare=[al.compare(folder / "many", folder / "many")],
+    )
     energy_run(Store(folder / "energy"))
     found["energy"] = write_page(al.load(folder / "energy"), folder / "energy.html")
     made_ablation(Store(folder / "ablation"), doses=(0.0, 0.5, 1.0))
@@ -80,7 +96,7 @@ def browser(tmp_path_factory):
 def opened(browser, pages):
     """Open a page afresh, at a width, in light or dark; check its logs when the test is over."""
 
-    def go(name, width=1280, scheme="light", height=900):
+    def go(name, width=1280, scheme="light", height=900, link=""):
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         features = [
@@ -91,7 +107,7 @@ def opened(browser, pages):
         browser.get("about:blank")
         for kind in ("browser", "performance"):
             browser.get_log(kind)
-        browser.get(pages[name].as_uri())
+        browser.get(pages[name].as_uri() + link)
         return browser
 
     yield go
@@ -103,7 +119,9 @@ def opened(browser, pages):
         == "Network.requestWillBeSent"
     ]
     own = {page.as_uri() for page in pages.values()}
-    assert [url for url in requested if not url.startswith("data:") and url not in own] == []
+    assert [
+        url for url in requested if not url.startswith("data:") and url.split("#")[0] not in own
+    ] == []
 
 
 def source(browser, panel):
@@ -190,10 +208,19 @@ def test_the_slider_moves_the_point_and_changes_the_numbers_and_the_bars(opened,
     assert numbers[0] != numbers[2] and widths[0] != widths[2]
 
 
-@pytest.mark.parametrize("name", ["folds", "attacked", "hostile", "energy", "ablation"])
-@pytest.mark.parametrize("width", [375, 320])
-def test_a_narrow_page_does_not_scroll_sideways(opened, name, width):
-    browser = opened(name, width=width)
+@pytest.mark.parametrize(
+    ("name", "widths"),
+    [
+        *((name, (375, 320)) for name in ("folds", "attacked", "hostile", "energy", "ablation")),
+        *((name, (400,)) for name in ("many", "energy_only", "shifts")),
+    ],
+)
+def test_a_narrow_page_does_not_scroll_sideways(opened, name, widths):
+    for width in widths:
+        does_not_scroll_sideways(opened(name, width=width), width)
+
+
+def does_not_scroll_sideways(browser, width):
     unfold = "document.querySelectorAll('details').forEach((each) => { each.open = true; })"
     browser.execute_script(unfold)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
@@ -202,6 +229,104 @@ def test_a_narrow_page_does_not_scroll_sideways(opened, name, width):
         "&& e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML.slice(0, 80))"
     )
     assert wide == []
+
+
+def column(browser, name, place):
+    return browser.execute_script(
+        "return [...document.querySelectorAll(`table[data-table=${arguments[0]}] tbody tr`)]"
+        ".map((row) => row.children[arguments[1]].firstChild.textContent)",
+        *(name, place),
+    )
+
+
+def test_a_table_is_sorted_by_its_heads_and_a_link_keeps_the_order(opened):
+    browser = opened("energy")
+    browser.find_element(By.CSS_SELECTOR, "#energy-table summary").click()
+    heads = browser.find_elements(By.CSS_SELECTOR, "table[data-table=energy] thead button")
+    by_size = next(head for head in heads if head.text.startswith("Dense signal"))
+    orders, states = [column(browser, "energy", 0)], []
+    for key in (Keys.ENTER, Keys.SPACE, Keys.ENTER):
+        by_size.send_keys(key)
+        states.append(by_size.find_element(By.XPATH, "..").get_attribute("aria-sort"))
+        orders.append(column(browser, "energy", 0))
+    # The last two rows are the means of the rates, which stay where they are.
+    run, means = orders[0][:-2], orders[0][-2:]
+    down = [run[0], run[4], run[1], run[2], run[3]]
+    assert orders == [run + means, down + means, down[::-1] + means, run + means]
+    assert states == ["descending", "ascending", None]
+    by_size.click()
+    again = opened("energy", link="#" + browser.current_url.partition("#")[2])
+    assert column(again, "energy", 0) == down + means
+    assert again.find_element(By.CSS_SELECTOR, "#energy-table details").get_attribute("open")
+    again.find_element(By.CSS_SELECTOR, "a[href='#ring']").click()
+    kept = "return location.hash.startsWith('#ring?') && location.hash.includes('sort-energy')"
+    deadline = time.monotonic() + 5
+    while not again.execute_script(kept) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert again.execute_script(kept)
+
+
+def test_a_link_restores_what_was_looked_at(opened):
+    browser = opened("folds")
+    for name, place in (("sample", 3), ("site", 1), ("channel", 2)):
+        Select(browser.find_element(By.ID, name)).select_by_index(place)
+    status = browser.find_element(By.ID, "explorer-status").text
+    link = "#" + browser.current_url.partition("#")[2]
+    assert link.startswith("#explorer?")
+    again = opened("folds", link=link)
+    assert again.find_element(By.ID, "explorer-status").text == status
+    assert again.execute_script("return scrollY") > 500
+    strange = opened("folds", link="#explorer?site=no%20such&image=99&channel=x&sort-sites=y,z")
+    assert strange.find_element(By.ID, "explorer-status").text
+
+    attacked = opened("attacked")
+    attacked.find_element(By.ID, "eps").send_keys(Keys.ARROW_RIGHT)
+    title = attacked.find_element(By.ID, "attack-sites-title").text
+    again = opened("attacked", link="#" + attacked.current_url.partition("#")[2])
+    assert again.find_element(By.ID, "attack-sites-title").text == title != "Sites at ε = 0"
+
+
+def test_a_page_of_little_has_the_sections_of_what_there_is(opened):
+    titles = "return [...document.querySelectorAll('main h2')].map((e) => e.textContent)"
+    for name, middle in (("energy_only", "How much aliases"), ("shifts", "Shift consistency")):
+        browser = opened(name)
+        assert browser.execute_script(titles) == ["In short", middle, "How the numbers came about"]
+        assert browser.find_element(By.ID, "missing").text.count("al") >= 2
+
+
+def test_the_ring_stays_beside_55_sites_that_scroll_by_themselves(opened):
+    browser = opened("many", width=1400)
+    figure, table = (
+        browser.execute_script("return arguments[0].getBoundingClientRect()", element)
+        for element in (
+            browser.find_element(By.ID, "ring-figure"),
+            browser.find_element(By.CSS_SELECTOR, "#ring-sites .scroll"),
+        )
+    )
+    assert figure["right"] <= table["left"] and table["height"] < 720
+    assert len(column(browser, "network", 1)) == 55
+    assert len(set(column(browser, "network", 1))) == 55
+
+
+def test_a_print_cuts_no_column_and_unfolds_what_is_folded(opened):
+    browser = opened("many", width=700)
+    media = "Emulation.setEmulatedMedia"
+    browser.execute_cdp_cmd(media, {"media": "print", "features": []})
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    cut = browser.execute_script(
+        "return [...document.querySelectorAll('main *')].filter((e) => !e.closest('svg') && "
+        "e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML.slice(0, 80))"
+    )
+    folded = browser.find_elements(By.CSS_SELECTOR, "details:not([open])")
+    drawings = browser.execute_script(
+        "return [...document.querySelectorAll('main svg[role=img]')]"
+        ".map((e) => e.getBoundingClientRect().height)"
+    )
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
+    browser.execute_cdp_cmd(media, {"media": "", "features": []})
+    assert cut == [] and folded == []
+    assert len(drawings) > 5 and max(drawings) < 1000  # an A4 page between its margins
+    assert browser.find_elements(By.CSS_SELECTOR, "details:not([open])")
 
 
 def test_energy_floor_and_thresholds_are_drawn_where_they_were_measured(opened):

@@ -6,18 +6,45 @@ from aliascope.report.numbers import Block
 from aliascope.runs.consistency import ACCURACIES, MEANS, Consistency
 from aliascope.runs.measurement import Measurement
 from aliascope.runs.shift_parts import DESCRIPTION
+from aliascope.runs.store import Store
+
+SHARED = ("status", "created", "command", "model", "data", "device", "versions", "under")
+"""What is said of shift consistency as of a run."""
 
 MOST_SHIFTS = 9000
 """Shifts of a kind that a map is drawn of; more would make the page heavy."""
 
 
-def consistency(measurement: Measurement) -> Block | None:
-    """Give shift consistency that lies beside a run; None where there is none.
+def beside(measurement: Measurement) -> Consistency | None:
+    """Read what ``aliascope shift`` wrote into the folder of a run; None where it did not."""
+    if not (measurement.store.folder / DESCRIPTION).is_file():
+        return None
+    return Consistency.load(measurement.store.folder)
+
+
+def run_of(found: Consistency) -> Measurement:
+    """Give a run of the same model and images in which nothing was measured.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> row = {"sample": [0], "dy": [1], "dx": [0], "agree": [1], "change": [0.0]}
+    >>> run_of(Consistency(pd.DataFrame(row), {"model": {"name": "net"}})).run["model"]
+    {'name': 'net'}
+    """
+    store = Store.temporary()
+    description = {"status": "complete", **found.description}
+    store.write_run({key: description[key] for key in SHARED if key in description})
+    return Measurement(store)
+
+
+def consistency(found: Consistency | None) -> Block | None:
+    """Give shift consistency as the page shows it; None where nothing was counted.
 
     Parameters
     ----------
-    measurement : Measurement
-        Of a run, into whose folder ``aliascope shift`` may have written.
+    found : Consistency, optional
+        Such as :func:`beside` finds.
 
     Returns
     -------
@@ -25,10 +52,7 @@ def consistency(measurement: Measurement) -> Block | None:
         said (what it depends on), what ("images" or "pixels"), labelled, and kinds, each with its
         row of :meth:`Consistency.table`, curve (over distance) and map (dy, dx, share).
     """
-    if not (measurement.store.folder / DESCRIPTION).is_file():
-        return None
-    found = Consistency.load(measurement.store.folder)
-    if not len(found.rows):
+    if found is None or not len(found.rows):
         return None
     table = found.table()
     columns = [*MEANS, *(ACCURACIES if found.labelled else ())]

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -16,32 +17,44 @@ from aliascope.files import plain, replacing, writing
 from aliascope.palette import STACK
 from aliascope.report import numbers, words
 from aliascope.report.ablation import ablation
-from aliascope.report.consistency import consistency
+from aliascope.report.comparison import comparison
+from aliascope.report.consistency import beside, consistency, run_of
 from aliascope.report.explorer import explorer
 from aliascope.report.numbers import Block
+from aliascope.report.verdict import verdict
+from aliascope.runs.comparison import Comparison
+from aliascope.runs.consistency import Consistency
 from aliascope.runs.description import CriterionOfRun
 from aliascope.runs.fractions import check_accounting
 from aliascope.runs.measurement import Measurement
+
+SCRIPT = (
+    *("elements", "link", "tables", "ring", "energy", "ablation", "consistency", "comparison"),
+    *("thresholds", "bars", "groups", "attack", "explorer", "page"),
+)
+"""Files of the page's script, in the order in which they are put together."""
 
 DIGITS = 5
 """Decimals of the fractions on the page; a percentage is shown with one."""
 
 
 def write_page(
-    measurement: Measurement,
+    run: Measurement | Consistency,
     path: str | os.PathLike[str],
     *,
     accounting: str = "exact",
     colours: str = "paper",
     max_samples: int = 20,
+    channels: int | None = None,
+    compare: Sequence[Comparison] = (),
 ) -> Path:
     """Write a run as one web page that needs nothing else.
 
     Parameters
     ----------
-    measurement : Measurement
-        With at least one site and one sample, of any measures. An ablation of the same run, and
-        shift consistency in the same folder, are shown too.
+    run : Measurement or Consistency
+        With at least one image, of any measures. An ablation of the same run, and shift consistency
+        in the same folder, are shown too; shift consistency alone makes a page as well.
     path : path
         File to write; its folder is made where missing.
     accounting : {"exact", "published"}
@@ -50,6 +63,11 @@ def write_page(
         Palette.
     max_samples : int
         How many samples the explorer shows at most.
+    channels : int, optional
+        How many channels of a site the explorer shows at most; by default all where that adds
+        little to the page, else a choice of them.
+    compare : sequence of Comparison
+        Of this run with others, as :func:`aliascope.compare` gives them.
 
     Returns
     -------
@@ -72,12 +90,14 @@ def write_page(
     check_accounting(accounting)
     if max_samples < 1:
         raise AliascopeError(f"max_samples is {max_samples}, but it must be 1 or more.")
-    data = page_data(measurement, accounting=accounting, colours=colours)
-    if not (measurement.measures or data["ablation"] or data["consistency"]):
+    if channels is not None and channels < 1:
+        raise AliascopeError(f"channels is {channels}, but it must be 1 or more.")
+    data = page_data(run, accounting=accounting, colours=colours, compare=compare)
+    if not (data["energy"] or data["overall"] or data["ablation"] or data["consistency"]):
         raise AliascopeError("The run has no measured site or image, so there is nothing to show.")
     pictures: Block = {"notes": []}
-    if data["overall"]:
-        pictures = explorer(measurement, colours=colours, max_samples=max_samples)
+    if data["overall"] and isinstance(run, Measurement):
+        pictures = explorer(run, colours=colours, max_samples=max_samples, channels=channels)
     path = Path(path)
     text = assembled(data, pictures)
     with writing(path, "name another place with -o"), replacing(path) as draft:
@@ -85,14 +105,18 @@ def write_page(
     return path
 
 
-def page_data(measurement: Measurement, *, accounting: str, colours: str) -> Block:
+def page_data(
+    run: Measurement | Consistency,
+    *,
+    accounting: str,
+    colours: str,
+    compare: Sequence[Comparison] = (),
+) -> Block:
     """Gather all that the page says and draws, the explorer's pictures apart.
 
     Parameters
     ----------
-    measurement : Measurement
-        The run.
-    accounting, colours
+    run, accounting, colours, compare
         See :func:`write_page`.
 
     Returns
@@ -100,12 +124,16 @@ def page_data(measurement: Measurement, *, accounting: str, colours: str) -> Blo
     dict
         Fit for JSON.
     """
+    measurement = run if isinstance(run, Measurement) else run_of(run)
+    shifts = run if isinstance(run, Consistency) else beside(measurement)
     there = "categories" in measurement.measures
     blocks: Block = {
+        "folder": str(measurement.store.folder) if measurement is run else None,
         "categories": numbers.categories(colours),
         "accounting": accounting,
         "ablation": ablation(measurement),
-        "consistency": consistency(measurement),
+        "consistency": consistency(shifts),
+        "comparisons": [comparison(each) for each in compare],
         "energy": numbers.energy(measurement),
         "floor": numbers.floor(measurement, accounting),
         "thresholds": numbers.thresholds(measurement, accounting),
@@ -127,6 +155,7 @@ def page_data(measurement: Measurement, *, accounting: str, colours: str) -> Blo
         "samples": len(measurement.samples),
         "title": title(measurement),
         "ring": numbers.ring(blocks["sites"]),
+        "verdict": verdict(measurement, blocks),
         "summary": words.summary(measurement, blocks),
         "groups_words": words.compared(groups) if groups else without,
         "about": about(measurement, accounting),
@@ -219,9 +248,9 @@ def assembled(data: Block, pictures: Block) -> str:
     str
         HTML.
     """
-    style, script = _resource("page.css"), _resource("page.js")
+    style, code = _resource("page.css"), script()
     policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(code)}; "
         "base-uri 'none'; form-action 'none'"
     )
     fields = {
@@ -230,10 +259,16 @@ def assembled(data: Block, pictures: Block) -> str:
         "style": style,
         "data": embedded(data),
         "pictures": embedded(pictures),
-        "script": script,
+        "script": code,
     }
     pieces = _resource("page.html").split("%%")  # text, field, text, field, ..., text
     return "".join(fields[piece] if i % 2 else piece for i, piece in enumerate(pieces))
+
+
+def script() -> str:
+    """Put the page's script together: one function, in which its files share their names."""
+    files = "\n".join(_resource(f"script/{name}.js") for name in SCRIPT)
+    return f'"use strict";\n(() => {{\n{files}}})();\n'
 
 
 def embedded(value: Any) -> str:

@@ -28,6 +28,18 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}{NO_BREAK}%"
 
 
+def signed(change: float) -> str:
+    """Write a change of a fraction in points, with its sign.
+
+    Examples
+    --------
+    >>> signed(-0.1234), signed(0.05), signed(-0.0001)
+    ('−12.3', '+5.0', '0.0')
+    """
+    rounded = round(100 * change, 1)
+    return f"{rounded:+.1f}".replace("-", "−") if rounded else "0.0"
+
+
 def interval(low: float, high: float) -> str:
     """Write an interval of fractions; one image has none.
 
@@ -52,18 +64,18 @@ def summary(measurement: Measurement, blocks: Block) -> list[str]:
         The run.
     blocks : dict
         energy, overall, sites, floor, thresholds, accuracy and attack, as
-        :mod:`aliascope.report.numbers` gives them, and ablation, whose sentence comes first.
+        :mod:`aliascope.report.numbers` gives them.
 
     Returns
     -------
     list of str
-        Paragraphs.
+        Paragraphs; none where nothing was measured.
     """
+    if not measurement.measures:
+        return []
     n_sites = int(measurement.sites["supported"].astype(bool).sum())
     return [
-        *([blocks["ablation"]["said"]] if blocks["ablation"] else []),
         _measured(measurement, n_sites),
-        *_state(measurement),
         *amount(blocks["energy"]),
         *_accuracy(measurement, blocks["accuracy"]),
         *_categories(measurement, blocks),
@@ -130,7 +142,8 @@ def threshold(measurement: Measurement) -> str:
     )
 
 
-def _state(measurement: Measurement) -> list[str]:
+def state(measurement: Measurement) -> list[str]:
+    """Say what a run lacks: that it is not finished, images or places that were left out."""
     sentences = []
     if measurement.run.get("status") == "running":
         sentences.append("This run is not finished: what follows is what it has so far.")
