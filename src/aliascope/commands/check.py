@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aliascope.commands.choices import AsJson, Crop, Device, Resize, Seed, Weights
+from aliascope.commands.compare import LABELS
 from aliascope.commands.console import console_for_tables, printable
 from aliascope.errors import AliascopeError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
+    from rich.table import Table
 
     from aliascope.runs.measurement import Measurement
+
+STYLES = {"fails": "bold red", "open": "yellow"}
+"""Of verdicts."""
 
 FAILED = 1
 """Exit code where a bound is not kept; bad input is 2."""
@@ -120,20 +126,28 @@ def _measured(
 
 
 def _show(verdicts: pd.DataFrame, failed: int) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+    from aliascope.runs.shown import counted
 
     console = console_for_tables()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("site", overflow="fold")
-    for head in ("value", "bound", "today [95 %]", "verdict"):
-        table.add_column(head, no_wrap=True)
-    for row in verdicts.to_dict(orient="records"):
-        today = f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
-        table.add_row(
-            Text(printable(str(row["site"]))), row["value"], row["bound"], today, row["verdict"]
-        )
-    console.print(table)
-    of = f"{len(verdicts)} bound{'' if len(verdicts) == 1 else 's'}"
+    console.print(_table(verdicts, console))
+    of = counted(len(verdicts), "bound")
     console.print(f"{failed} of {of} failed" if failed else f"{of}, none failed", highlight=False)
+
+
+def _table(verdicts: pd.DataFrame, console: Console) -> Table:
+    """Show the bounds of each site below its name."""
+    from aliascope.commands.fitting import Column, Row, fitted, leaving
+
+    columns = [
+        Column("site", name=True),
+        *(Column(head, left=True) for head in ("bound", "today [95 %]", "verdict")),
+    ]
+    rows: list[Row] = []
+    for site, bounds in verdicts.groupby("site", sort=False):
+        rows.append(Row([printable(str(site)), "", "", ""], section=bool(rows)))
+        for row in bounds.to_dict("records"):
+            today = f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+            name = LABELS.get(row["value"], row["value"])
+            style = STYLES.get(row["verdict"], "")
+            rows.append(Row([f"  {name}", row["bound"], today, row["verdict"]], style))
+    return fitted(leaving(columns, rows), console)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aliascope.runs.ablation import Ablation
 from aliascope.runs.changed import ALL
+from aliascope.runs.shown import counted
 
 SAID = {
     "used": "uses what aliases at",
@@ -38,9 +39,9 @@ def in_a_sentence(ablation: Ablation) -> str:
     undecided = [name for name, each in verdicts.items() if each == "undecided"]
     said = "; ".join(clauses)
     model = ablation.measurement.run.get("model", {}).get("name", "the network")
-    images = f"{ablation.clean()['n']:.0f} images"
+    images = counted(int(ablation.clean()["n"]), "image")
     if not clauses:
-        return f"{images} do not decide whether {model} uses what aliases at {_listed(undecided)}."
+        return f"{images} cannot decide whether {model} uses what aliases at {_listed(undecided)}."
     rest = f"; {_listed(undecided)}: undecided" if undecided else ""
     return f"By {images}, {model} {said}{rest}."
 
