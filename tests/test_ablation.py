@@ -435,7 +435,7 @@ def test_of_many_stages_those_of_most_energy_are_taken_and_it_is_said():
     [
         ("", "must name some"),
         ("conv9", r"no site 'conv9'"),
-        ("poo", r"perhaps pool"),
+        ("poo", r"sites that begin with it: pool"),
         ("main+nothing", "no site 'nothing'"),
     ],
 )

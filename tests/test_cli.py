@@ -246,7 +246,7 @@ def test_unreadable_images_are_reported_at_the_end(here, capsys):
     Path("photos/1/0.png").write_bytes(b"no image")
     assert run("evaluate", *NET, "-d", "photos", "-o", "run", "--max-bad", "0.5") == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "1 images could not be read" in out and "1/0.png" in out
+    assert "1 image could not be read" in out and "1/0.png" in out
     assert json.loads(Path("run/run.json").read_text())["unreadable"][0][1] == "1/0.png"
 
 

@@ -960,7 +960,7 @@ def test_images_that_cannot_be_read_are_left_out_and_named(here, capsys):
     assert run(*NET, "-o", "result") == 2
     assert "more than 1 %" in capsys.readouterr().err
     assert run(*NET, "-o", "result", "--max-bad", 0.2, "--resume", "-b", 16) == 0
-    assert "1 images could not be read" in capsys.readouterr().out
+    assert "1 image could not be read" in capsys.readouterr().out
     found = Consistency.load("result")
     assert found.rows["sample"].nunique() == 11 and found.unreadable[0][1] == "1/1.png"
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
+from collections.abc import Sequence
 
 
 class AliascopeError(ValueError):
@@ -26,8 +28,45 @@ class AliascopeError(ValueError):
         super().__init__(message)
 
 
+MOST_NEAR = 8
+"""Names that a message lists at most."""
+
+
 class OutOfMemoryError(AliascopeError):
     """A device's memory is too small for what was asked of it."""
+
+
+def nearest(name: str, names: Sequence[str], *, parts: bool = False) -> str:
+    """Say which names may have been meant, for a message that ends in it; nothing if none is near.
+
+    Parameters
+    ----------
+    name : str
+        What was given.
+    names : sequence of str
+        What there is.
+    parts : bool
+        Whether those that begin with it, as sites do with their module, are meant before all.
+
+    Returns
+    -------
+    str
+        In brackets, with a blank in front.
+
+    Examples
+    --------
+    >>> nearest("layer2.0", ["conv1", "layer2.0.conv1", "layer2.0.downsample.0"], parts=True)
+    ' (sites that begin with it: layer2.0.conv1, layer2.0.downsample.0)'
+    >>> nearest("resent", ["resnet", "vgg"]), nearest("resent", ["vgg"])
+    (' (did you mean resnet?)', '')
+    """
+    begins = [each for each in names if parts and name and each.startswith(name)]
+    if begins:
+        more = ", ..." if len(begins) > MOST_NEAR else ""
+        return f" (sites that begin with it: {', '.join(begins[:MOST_NEAR])}{more})"
+    near = difflib.get_close_matches(name, names, n=1)
+    near = near or [each for each in names if parts and name and name in each][:1]
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def first_line(error: BaseException) -> str:

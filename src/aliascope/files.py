@@ -1,4 +1,4 @@
-"""Writing files: each whole or not at all, and a failure in one sentence."""
+"""Writing files: each whole or not at all, a failure in one sentence; and folders by near names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from aliascope.errors import AliascopeError
+from aliascope.errors import MOST_NEAR, AliascopeError, nearest
 
 LONGEST_STEM = 40
 """Characters of a file's name that its draft's name has, which needs room for more."""
@@ -126,3 +126,35 @@ def unicode(name: str) -> str:
     with contextlib.suppress(UnicodeEncodeError):  # surrogates that stand for no byte
         name = name.encode(errors="surrogateescape").decode(errors="surrogateescape")
     return name.encode(errors="backslashreplace").decode()
+
+
+def nearest_folder(folder: Path, file: str) -> str:
+    """Say which folder that holds a file may have been meant; nothing if none is near.
+
+    Parameters
+    ----------
+    folder : Path
+        What was given.
+    file : str
+        Name of the file that tells such a folder, as run.json does.
+
+    Returns
+    -------
+    str
+        In brackets, with a blank in front.
+
+    Examples
+    --------
+    >>> nearest_folder(Path("no/such"), "run.json")
+    ''
+    """
+    try:
+        inside = sorted(str(each.parent) for each in folder.glob(f"*/{file}"))
+        if inside:
+            more = ", ..." if len(inside) > MOST_NEAR else ""
+            return f" (there are {', '.join(inside[:MOST_NEAR])}{more})"
+        beside = [*folder.parent.glob(f"*/{file}")]
+        beside = beside or [*Path().glob(f"*/{file}"), *Path().glob(f"*/*/{file}")]
+        return nearest(str(folder), [str(each.parent) for each in beside])
+    except OSError:
+        return ""

@@ -6,17 +6,17 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.measure import Measurement as Width
 from rich.table import Table
 from rich.text import Text
 
 from aliascope.commands.console import printable
+from aliascope.commands.fitting import Column as Head
+from aliascope.commands.fitting import Row, fitted, leaving, shortened
 from aliascope.runs.ablation import Ablation
 from aliascope.runs.changed import members
 from aliascope.runs.conditions import Condition
-from aliascope.runs.shown import percent
+from aliascope.runs.shown import counted, p_value, percent
 from aliascope.runs.words import in_a_sentence
 
 Column = tuple[str, Callable[[Any], str], int]
@@ -58,20 +58,22 @@ def print_ablation(ablation: Ablation, console: Console) -> None:
     """
     table, energy = ablation.table(), ablation.energy()
     clean, verdicts = ablation.clean(), ablation.verdicts()
+    images = counted(int(clean["n"]), "image")
     if "accuracy" in clean:
         interval = f"{percent(clean['accuracy_low'])} to {percent(clean['accuracy_high'])}"
         console.print(
-            f"unchanged: top-1 {percent(clean['accuracy'])} % of {clean['n']:.0f} images "
+            f"unchanged: top-1 {percent(clean['accuracy'])} % of {images} "
             f"(95 % interval {interval})",
             highlight=False,
         )
     else:
-        console.print(f"{clean['n']:.0f} images without labels", highlight=False)
+        console.print(f"{images} without labels", highlight=False)
     for name, verdict in verdicts.items():
         console.print()
         share = energy.get(name, math.nan)
         known = "" if math.isnan(share) else f", aliased energy {percent(share)} %"
-        title = Text(" +\n".join(printable(each) for each in members(name)))
+        names = shortened([printable(each) for each in members(name)], console.width - 2)
+        title = Text(" +\n".join(names))
         title.append(f"{known}: ").append(str(verdict), STYLES.get(verdict, ""))
         console.print(title)
         console.print(printable(verdict.why), style="dim", highlight=False, markup=False)
@@ -98,39 +100,32 @@ def notes(ablation: Ablation) -> list[str]:
 
 def _table(rows: Any, console: Console) -> Table:
     columns = _columns(rows)
-    unlimited = console.options.update(max_width=10_000)
-    for limit in sorted({rank for _, _, rank in columns}, reverse=True):
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
-        table.add_column("intervention", no_wrap=True)
-        kept = [column for column in columns if column[2] <= limit]
-        for head, _, _ in kept:
-            table.add_column(head, justify="right", no_wrap=True)
-        for name, row in rows.iterrows():
-            table.add_row(str(name), *(cell(row) for _, cell, _ in kept))
-        if Width.get(console, unlimited, table).maximum <= console.width:
-            break
-    return table
+    heads = [Head("intervention", left=True), *(Head(head, rank) for head, _, rank in columns)]
+    body = [
+        Row([str(name), *(cell(row) for _, cell, _ in columns)]) for name, row in rows.iterrows()
+    ]
+    return fitted(leaving(heads, body), console)
 
 
 def _columns(rows: Any) -> list[Column]:
-    columns: list[Column] = [("energy\ntaken %", lambda row: _percent(row["energy_taken"]), 0)]
+    columns: list[Column] = [("energy taken %", lambda row: _percent(row["energy_taken"]), 0)]
     if rows["accuracy_change"].notna().any():
         columns += [
-            ("accuracy\n%", lambda row: _percent(row["accuracy"]), 2),
-            ("change in points\n[95 %]", lambda row: _points(row, "accuracy_change"), 0),
-            ("p\nHolm", lambda row: _p(row["p_holm"]), 1),
-            ("over gain\n[95 %]", lambda row: _points(row, "versus_gain"), 3),
+            ("accuracy %", lambda row: _percent(row["accuracy"]), 2),
+            ("change in points [95 %]", lambda row: _points(row, "accuracy_change"), 0),
+            ("p (Holm)", lambda row: p_value(row["p_holm"]), 1),
+            ("over gain [95 %]", lambda row: _points(row, "versus_gain"), 3),
         ]
     if rows["agreement"].notna().any():
         labelled = rows["accuracy_change"].notna().any()
         columns += [
-            ("agreement %\n[95 %]", lambda row: _share(row, "agreement"), 5 if labelled else 0),
-            ("follows\ndonor %", lambda row: _percent(row["follows"]), 1),
-            ("KL\nnats", lambda row: f"{row['kl']:.3g}", 4),
+            ("agreement % [95 %]", lambda row: _share(row, "agreement"), 5 if labelled else 0),
+            ("follows donor %", lambda row: _percent(row["follows"]), 1),
+            ("KL, nats", lambda row: f"{row['kl']:.3g}", 4),
         ]
     if rows["n"].nunique() > 1:
         columns.insert(1, ("images", lambda row: f"{row['n']:.0f}", 1))
-    columns.append(("output\nchange %", lambda row: _percent(row["output_change"]), 6))
+    columns.append(("output change %", lambda row: _percent(row["output_change"]), 6))
     return columns
 
 
@@ -148,9 +143,3 @@ def _points(row: Any, name: str) -> str:
 def _share(row: Any, name: str) -> str:
     mean, low, high = (100 * row[f"{name}{end}"] for end in ("", "_low", "_high"))
     return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
-
-
-def _p(p: float) -> str:
-    if math.isnan(p):
-        return ""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.measure import Measurement as Width
 from rich.table import Table
-from rich.text import Text
 
 from aliascope.commands import evaluate_choices as choice
 from aliascope.commands.choices import (
@@ -27,6 +26,7 @@ from aliascope.commands.choices import (
 )
 from aliascope.commands.console import console_for_tables, printable
 from aliascope.commands.evaluate import own_cores, own_device
+from aliascope.commands.fitting import Body, Column, Row, fitted, leaving
 from aliascope.commands.progress import interruptible
 from aliascope.errors import AliascopeError
 
@@ -157,16 +157,20 @@ def show_advice(found: Advice, *, as_json: bool = False, as_csv: bool = False) -
     print(found.code(), end="")
 
 
+RANKS = {"filtered": 6, "multiply-adds": 5, "p": 4, "time ×": 3, "accuracy %": 2}
+"""Which columns leave first where there is no room."""
+
+
 def _table(found: Advice, console: Console) -> Table:
     """Make the table, without intervals of shares where there is no room for them."""
-    unlimited = console.options.update(max_width=10_000)
-    for intervals in (True, False):
-        heads, rows = found.cells(intervals=intervals)
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
-        for place, head in enumerate(heads):
-            table.add_column(head, justify="right" if place > 1 else "left", no_wrap=intervals)
-        for row in rows:
-            table.add_row(*map(Text, row))
-        if Width.get(console, unlimited, table).maximum <= console.width:
-            break
-    return table
+
+    def bodies() -> Iterator[Body]:
+        for intervals in (True, False):
+            heads, rows = found.cells(intervals=intervals)
+            columns = [
+                Column(head, RANKS.get(head, 0), left=place < 2) for place, head in enumerate(heads)
+            ]
+            made = leaving(columns, [Row(row) for row in rows])
+            yield from itertools.islice(made, 2) if intervals else made
+
+    return fitted(bodies(), console)

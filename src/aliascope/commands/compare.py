@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from aliascope.categories import LABELS as CATEGORIES
 from aliascope.commands.choices import AsCsv, AsJson
 from aliascope.commands.console import console_for_tables, printable
 from aliascope.errors import AliascopeError
@@ -16,11 +18,12 @@ from aliascope.errors import AliascopeError
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
+    from rich.table import Table
 
     from aliascope.runs.comparison import Comparison
 
-LABELS = {"aliased_energy": "aliased energy", "no_pass": "no pass", "non_aliased": "non-aliased"}
-"""Of values whose names in tables are not words."""
+LABELS = {"aliased_energy": "aliased energy", **CATEGORIES}
+"""What tables call the values."""
 
 
 def compare(
@@ -73,35 +76,14 @@ def compare(
 
 
 def _show(found: Comparison, console: Console, wanted: list[str]) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+    from aliascope.runs.shown import counted
 
     for value in wanted:
         if value not in found.values:
             raise AliascopeError(
                 f"values has {value!r}, but both runs measured {', '.join(found.values)}."
             )
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("site", overflow="fold")
-    for head in ("", "before %", "after %", "difference, points [95 %]", "p"):
-        table.add_column(head, justify="right" if head else "left", no_wrap=True)
-    rows, seen = found.table(), ""
-    for key, row in rows.iterrows():
-        site, value = map(str, cast("tuple[str, str]", key))
-        if wanted and value not in wanted:
-            continue
-        if site != seen and seen:
-            table.add_section()
-        name, seen = ("" if site == seen else site), site
-        table.add_row(
-            Text(printable(name)),
-            LABELS.get(value, value),
-            f"{100 * row['before']:.1f}",
-            f"{100 * row['after']:.1f}",
-            _points(row),
-            "" if math.isnan(row["p"]) else f"{row['p']:.3g}",
-        )
+    table = _table(found, console, wanted or found.values)
     console.print(f"\n{printable(found.names[0])} → {printable(found.names[1])}", markup=False)
     console.print(table)
     accuracy = found.accuracy()
@@ -112,13 +94,40 @@ def _show(found: Comparison, console: Console, wanted: list[str]) -> None:
             f"{accuracy.p:.3g}); predictions agree on {100 * found.agreement():.1f} %",
             highlight=False,
         )
+    images = counted(len(found.images), "image")
     console.print(
-        f"{len(found.images)} images in both; intervals: Student's t of paired differences",
+        f"{images} in both; intervals: Student's t of paired differences",
         style="dim",
         highlight=False,
     )
     for note in found.notes:
         console.print(printable(note), style="dim", highlight=False, markup=False)
+
+
+def _table(found: Comparison, console: Console, values: Sequence[str]) -> Table:
+    """Show each site's values below its name; beside it where there is one."""
+    from aliascope.commands.fitting import Column, Row, fitted, leaving
+    from aliascope.runs.shown import p_value, percent
+
+    columns = [
+        Column("site", name=True),
+        *(Column("before %"), Column("after %"), Column("difference, points [95 %]")),
+        Column("p", rank=1),
+    ]
+    rows: list[Row] = []
+    seen = ""
+    for key, row in found.table().iterrows():
+        site, value = map(str, cast("tuple[str, str]", key))
+        if value not in values:
+            continue
+        name = printable(site)
+        if len(values) > 1:
+            if site != seen:
+                rows.append(Row([name, *[""] * 4], section=bool(rows)))
+            name, seen = f"  {LABELS.get(value, value)}", site
+        numbers = (percent(row["before"]), percent(row["after"]), _points(row))
+        rows.append(Row([name, *numbers, p_value(row["p"])]))
+    return fitted(leaving(columns, rows), console)
 
 
 def _points(row: pd.Series[float]) -> str:

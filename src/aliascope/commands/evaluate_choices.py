@@ -12,11 +12,12 @@ DataName = Annotated[
     typer.Option(
         "--data",
         "-d",
-        metavar="samples|oscillations[:A]|FOLDER|SHARDS",
-        help="20 photographs that come with a package; 10,000 images of oscillations; or a "
-        "folder: of class folders named by WordNet id or class index, of images without "
-        "labels, or of shards (.tar as WebDataset has them, .parquet), which may also be given "
-        "as FILE, 'val-*.tar' or 'val-{000..063}.tar'.",
+        metavar="samples|noise[:N]|oscillations[:A]|FOLDER|SHARDS",
+        help="20 photographs that come with a package; N images of 1/f noise, for where there are "
+        "none; 10,000 images of oscillations; or a folder: of class folders named by "
+        "WordNet id or class index, of images without labels, or of shards (.tar as WebDataset "
+        "has them, .parquet), which may also be given as FILE, 'val-*.tar' or "
+        "'val-{000..063}.tar'.",
     ),
 ]
 

@@ -8,10 +8,10 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from rich import box
+from rich.console import Console
 from rich.table import Table
 
-from aliascope.commands.choices import numbers
+from aliascope.commands.choices import AsCsv, AsJson, numbers
 from aliascope.commands.console import console_for_tables
 from aliascope.errors import AliascopeError
 
@@ -32,8 +32,8 @@ def filters(
     size: Annotated[
         int, typer.Option(metavar="N", help="Samples a side of the map whose filtering is counted.")
     ] = 56,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="As CSV.")] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """List the filters: what share of noise still folds, and what they take from the rest.
 
@@ -47,7 +47,7 @@ def filters(
     if size < 1:
         raise AliascopeError(f"size is {size}, but it must be 1 or more.")
     if as_json and as_csv:
-        raise AliascopeError("--json and --csv exclude each other; pass one of them.")
+        raise AliascopeError("--json and --csv are both given; choose one.")
     rows = [row for each in rates for row in _rows(each, size)]
     if as_json:
         print(json.dumps(rows, indent=2))
@@ -56,7 +56,9 @@ def filters(
         writer.writeheader()
         writer.writerows(rows)
     else:
-        console_for_tables().print(_table(rows, len(rates)))
+        console = console_for_tables()
+        console.print(_table(rows, console))
+        console.print(_legend(), highlight=False)
 
 
 def _rows(rate: int, size: int) -> list[dict[str, Any]]:
@@ -76,22 +78,30 @@ def _rows(rate: int, size: int) -> list[dict[str, Any]]:
     ]
 
 
-def _table(rows: list[dict[str, Any]], rates: int) -> Table:
+def _table(rows: list[dict[str, Any]], console: Console) -> Table:
+    from aliascope.commands.fitting import Column, Row, fitted, leaving
+
+    columns = [
+        Column("filter", left=True),
+        *map(Column, ("rate", "white %", "1/f %", "loss dB", "multiply-adds")),
+    ]
+    shown = []
+    for place, row in enumerate(rows):
+        numbers = (
+            *(str(row["rate"]), f"{100 * row['white_folds']:.1f}"),
+            *(f"{100 * row['one_over_f_folds']:.1f}", f"{row['pass_band_loss_db']:.1f}"),
+            str(row["multiply_adds"]),
+        )
+        begins = bool(place) and row["rate"] != rows[place - 1]["rate"]
+        shown.append(Row([row["filter"], *numbers], section=begins))
+    return fitted(leaving(columns, shown), console)
+
+
+def _legend() -> Table:
+    """Say what each filter is, once."""
     from aliascope.filters.names import DESCRIPTIONS
 
-    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    shown.add_column("filter", no_wrap=True)
-    for column in ("rate", "white %", "1/f %", "loss dB", "multiply-adds"):
-        shown.add_column(column, justify="right", no_wrap=True)
-    shown.add_column("")
-    for row in rows:
-        shown.add_row(
-            row["filter"],
-            str(row["rate"]),
-            f"{100 * row['white_folds']:.1f}",
-            f"{100 * row['one_over_f_folds']:.1f}",
-            f"{row['pass_band_loss_db']:.1f}",
-            str(row["multiply_adds"]),
-            DESCRIPTIONS.get(row["filter"], "plain decimation"),
-        )
-    return shown
+    legend = Table.grid(padding=(0, 2))
+    for name, words in {"none": "plain decimation", **DESCRIPTIONS}.items():
+        legend.add_row(name, words)
+    return legend

@@ -18,6 +18,7 @@ from aliascope.commands.compare import compare
 from aliascope.commands.console import refuse, say_warning
 from aliascope.commands.evaluate import evaluate
 from aliascope.commands.filters import filters
+from aliascope.commands.help import Grouped, InOrderOfUse
 from aliascope.commands.imagenet import imagenet_app
 from aliascope.commands.oscillations import oscillations_app
 from aliascope.commands.plot import plot_app
@@ -32,6 +33,7 @@ from aliascope.version import __version__
 
 app = typer.Typer(
     name="aliascope",
+    cls=InOrderOfUse,
     help="Measure where, and how much, a PyTorch vision network aliases.",
     context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
@@ -42,11 +44,11 @@ app = typer.Typer(
 app.add_typer(plot_app, name="plot")
 app.add_typer(imagenet_app, name="imagenet")
 app.add_typer(oscillations_app, name="oscillations")
-for command in (
-    *(sites, evaluate, show, compare, ablate, shift, filters, advise, check, report),
-    selftest,
-):
+for command in (sites, show, compare, filters, advise, check, report, selftest):
     app.command()(command)
+app.command(cls=Grouped)(evaluate)
+app.command(cls=Grouped)(ablate)
+app.command(cls=Grouped)(shift)
 
 
 def _say_version(asked: bool) -> None:

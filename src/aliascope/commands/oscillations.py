@@ -28,6 +28,7 @@ from aliascope.commands.choices import (
 )
 from aliascope.commands.console import console_for_tables
 from aliascope.commands.filter_choice import FilterChoice
+from aliascope.commands.fitting import Column, Row, fitted, leaving
 from aliascope.commands.progress import interruptible, progress
 from aliascope.errors import AliascopeError
 
@@ -304,14 +305,12 @@ def table(
         for row in rows:
             print(f"| {' | '.join(row)} |")
         return
-    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in head:
-        shown.add_column(column, no_wrap=True, justify="left" if column == "network" else "right")
-    for row in rows:
-        shown.add_row(*row)
-    console_for_tables().print(shown)
+    ranks = {"published": 1, "runs": 2, "parameters": 3, "fresh": 4}
+    columns = [Column(name, ranks.get(name, 0), name=name == "network") for name in head]
+    console = console_for_tables()
+    console.print(fitted(leaving(columns, [Row(row) for row in rows]), console))
     print(
-        "\naccuracy: best epoch's, on the validation images, in %; fresh: its weights on a third "
+        "accuracy: best epoch's, on the validation images, in %; fresh: its weights on a third "
         "set, in %; difference in points"
     )
 

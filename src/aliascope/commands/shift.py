@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,9 @@ from aliascope.commands.progress import going_through_images
 from aliascope.errors import AliascopeError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from aliascope.evaluation.shift_options import ShiftOptions
     from aliascope.evaluation.team import Team
     from aliascope.runs.consistency import Consistency
@@ -265,22 +269,14 @@ def _say_what(loaded: LoadedModel, data: str, mode: str, prepared: str, device: 
 
 def show_consistency(found: Consistency, folder: Path) -> None:
     """Print the table of kinds of shift, and what it depends on."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+    from aliascope.runs.shown import counted
 
     console = console_for_tables()
-    heads, rows = found.cells()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, head in enumerate(heads):
-        table.add_column(head, justify="right" if place else "left")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console.print(table)
+    console.print(_table(found, console))
     skipped = found.unreadable
     if skipped:
         console.print(
-            f"{len(skipped)} images could not be read and were left out (first: "
+            f"{counted(len(skipped), 'image')} could not be read and left out (first: "
             + printable(f"{skipped[0][1]}: {skipped[0][2]})"),
             style="yellow",
             markup=False,
@@ -297,3 +293,22 @@ def show_consistency(found: Consistency, folder: Path) -> None:
         markup=False,
         soft_wrap=True,
     )
+
+
+RANKS = {"each": 4, "shifted %": 3, "images": 2, "under all %": 1}
+"""Which columns leave first where there is no room; the line below says the first and last."""
+
+
+def _table(found: Consistency, console: Console) -> Table:
+    """Make the table of kinds of shift; intervals go below their means where there is no room."""
+    from aliascope.commands.fitting import Body, Column, Row, fitted, leaving
+
+    heads, rows = found.cells()
+    columns = [Column(head, RANKS.get(head, 0), left=not place) for place, head in enumerate(heads)]
+
+    def bodies() -> Iterator[Body]:
+        yield from itertools.islice(leaving(columns, [Row(row) for row in rows]), 2)
+        below = [[cell.replace(" (", "\n").rstrip(")") for cell in row] for row in rows]
+        yield from leaving(columns, [Row(row) for row in below])
+
+    return fitted(bodies(), console)

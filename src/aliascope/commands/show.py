@@ -30,6 +30,7 @@ def show(
     """
     from aliascope.runs.ablation import Ablation
     from aliascope.runs.measurement import load
+    from aliascope.runs.shown import described
 
     if as_json and as_csv:
         raise AliascopeError("--json and --csv are both given; choose one.")
@@ -43,6 +44,9 @@ def show(
     elif as_csv:
         measurement.table(accounting=accounting).to_csv(sys.stdout, lineterminator="\n")
     else:
+        console = console_for_tables()
+        for line in described(measurement.run):
+            console.print(printable(line), style="dim", highlight=False, markup=False)
         show_measurement(measurement, run, accounting, one_condition=condition is not None)
 
 
@@ -57,34 +61,33 @@ def show_measurement(
 ) -> None:
     """Print accuracy, table, what was not measured, an ablation if there is one, the settings."""
     from aliascope.commands.ablation_table import print_conditions
-    from aliascope.commands.site_table import measured_table, notes
-    from aliascope.commands.tables import accuracy_lines, conditions_table
+    from aliascope.commands.site_table import measured_tables, notes
+    from aliascope.commands.tables import accuracy_lines, conditions_table, not_measured_lines
     from aliascope.runs.ablation import Ablation
-    from aliascope.runs.shown import said_of
+    from aliascope.runs.shown import counted, said_of
 
     console = console_for_tables()
     console.print()
     for line in accuracy_lines(measurement):
         console.print(line, highlight=False)
     if len(measurement.conditions) > 1:
-        console.print(conditions_table(measurement, accounting=accounting))
+        console.print(conditions_table(measurement, console, accounting=accounting))
         console.print(printable(f"{measurement.condition.name}:"), highlight=False, markup=False)
     if measurement.measures:
-        console.print(measured_table(measurement, console, accounting=accounting))
-        for line in notes(measurement):
+        tables = measured_tables(measurement, console, accounting=accounting)
+        for table in tables:
+            console.print(table)
+        for line in notes(measurement, tables):
             console.print(line, style="dim", highlight=False, markup=False)
-    for _, site in measurement.sites[~measurement.sites["supported"].astype(bool)].iterrows():
-        console.print(
-            printable(f"not measured: {site['name']} ({site['op']}): {site['reason']}"),
-            markup=False,
-        )
+    for line in not_measured_lines(measurement.sites):
+        console.print(line, markup=False)
     found = Ablation.found_in(measurement)
     if found is not None:
         print_conditions(found, console, measurement.condition if one_condition else None)
     skipped = measurement.unreadable
     if skipped:
         console.print(
-            f"{len(skipped)} images could not be read and were left out; all are named in "
+            f"{counted(len(skipped), 'image')} could not be read and left out; all are named in "
             + printable(f"{folder / 'run.json'} (first: {skipped[0][1]}: {skipped[0][2]})"),
             style="yellow",
             markup=False,

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.console import Console
-from rich.measure import Measurement as Width
 from rich.table import Table
 from rich.text import Text
 
 from aliascope.categories import COLUMNS, LABELS
+from aliascope.commands import fitting
+from aliascope.commands.fitting import SHORT, SHORTEST, Body, fitted, width_of
 from aliascope.commands.tables import COLOURS, bar, nested
 from aliascope.runs.energy import ENERGY, FEWEST_KEPT, INTERVAL
 from aliascope.runs.measurement import Measurement
-from aliascope.runs.shown import between, percent
+from aliascope.runs.shown import between, counted, percent
 
 ROUGH = "~"
 """Before an energy that is known only roughly."""
+
+NAME = 14
+"""Characters to which names are shortened before the table falls apart into two."""
 
 Row = dict[str, Any]
 
@@ -38,24 +41,32 @@ class Look:
         Bars of the categories.
     bar : bool
         Bars of the energy, and heads in one line.
-    intervals : bool
-        The intervals of the model's categories.
+    ends : bool
+        The ends of the interval of the model's categories in a row each.
+    white : bool
+        What white noise has.
+    shortest : int or None
+        To how many characters names may be shortened.
     """
 
-    wide: bool = True
-    bars: bool = True
-    bar: bool = True
-    intervals: bool = True
+    wide: bool = False
+    bars: bool = False
+    bar: bool = False
+    ends: bool = False
+    white: bool = True
+    shortest: int | None = None
 
 
 LOOKS = (
+    Look(wide=True, bars=True, bar=True),
+    Look(wide=True, bar=True),
+    Look(bar=True),
     Look(),
-    Look(bars=False),
-    Look(wide=False, bars=False),
-    Look(wide=False, bars=False, bar=False),
-    Look(wide=False, bars=False, bar=False, intervals=False),
+    Look(ends=True),
+    Look(ends=True, shortest=SHORT),
+    Look(ends=True, white=False, shortest=NAME),
 )
-"""From the fullest to the leanest."""
+"""From the fullest to the leanest; what fits none of them is shown as two tables."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +78,9 @@ class Column:
     needs: str
 
 
-def measured_table(
+def measured_tables(
     measurement: Measurement, console: Console, *, accounting: str = "exact"
-) -> Table:
+) -> list[Table]:
     """Tabulate what was measured at each site, as fully as the console is wide.
 
     Parameters
@@ -83,65 +94,90 @@ def measured_table(
 
     Returns
     -------
-    rich.table.Table
+    list of rich.table.Table
+        One; or where the console is too narrow two, of energy and of categories with their floor.
 
     Examples
     --------
     >>> import torch, aliascope as al
     >>> m = al.measure(torch.nn.AvgPool2d(2), [torch.rand(2, 3, 16, 16)])
-    >>> measured_table(m, Console(width=200)).columns[1].header
+    >>> measured_tables(m, Console(width=200))[0].columns[1].header
     'op'
+    >>> len(measured_tables(m, Console(width=40)))
+    2
     """
     by_site = measurement.table(accounting=accounting)
     last = list(_overall(measurement, accounting))
-    unlimited = console.options.update(max_width=10_000)
-    for look in LOOKS:
-        table = _table(measurement, by_site, last, look)
-        if Width.get(console, unlimited, table).maximum <= console.width:
-            break
-    return table
+
+    def bodies(look: Look, kinds: tuple[bool, bool]) -> Body:
+        return _body(_columns(measurement, look, *kinds), by_site, last, look)
+
+    made = fitted((bodies(look, (True, True)) for look in LOOKS), console)
+    if width_of(made, console) <= console.width:
+        return [made]
+    there = measurement.measures
+    parts = [("energy" in there, False), (False, "categories" in there or "floor" in there)]
+    looks = (*LOOKS[3:-1], Look(ends=True, shortest=SHORTEST))
+    return [
+        fitted((bodies(look, kinds) for look in looks), console) for kinds in parts if any(kinds)
+    ]
 
 
-def _table(
-    measurement: Measurement, by_site: pd.DataFrame, last: list[tuple[Row, str]], look: Look
-) -> Table:
-    columns = _columns(measurement, look)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1 if look.bar else 0, 0, 0))
-    table.add_column("site", no_wrap=look != LOOKS[-1], overflow="fold")
-    for column in columns:
-        lines = column.head if look.bar else column.head.replace("-", "-\n").replace(" ", "\n")
-        table.add_column(lines, no_wrap=True)
+def _body(
+    columns: list[Column], by_site: pd.DataFrame, last: list[tuple[Row, str]], look: Look
+) -> Body:
+    rows = []
     for depth, label, name in nested(list(by_site.index)):
         row: Row = {} if name is None else dict(by_site.loc[name])
-        table.add_row(Text("  " * depth + label), *_cells(columns, row))
-    table.add_section()
+        rows.append(fitting.Row(["  " * depth + label, *_cells(columns, row)]))
+    begins = True
     for row, style in last:
-        if "interval" in row and not look.intervals:
+        if not any(column.needs in row for column in columns if column.needs != "rate"):
             continue
-        cells = _cells(columns, row)
-        table.add_row(Text(row["name"]), *cells, style=style)
-    return table
+        for each in _ends(row) if look.ends and "interval" in row else [row]:
+            cells = [each["name"], *_cells(columns, each)]
+            rows.append(fitting.Row(cells, style, section=begins))
+            begins = False
+    heads = [fitting.Column("site", name=True)]
+    heads += [fitting.Column(column.head, left=True) for column in columns]
+    gap = 2 if look.bar else 1
+    return Body(heads, rows, broken=not look.bar, gap=gap, shortest=look.shortest)
 
 
-def _columns(measurement: Measurement, look: Look) -> list[Column]:
+def _ends(row: Row) -> list[Row]:
+    """Write an interval in two rows, its lower end in the first."""
+    ends = [{**row, "name": f"95 %, {word}"} for word in ("from", "to")]
+    for column in COLUMNS:
+        low, _, high = str(row[column]).strip().partition("–")
+        ends[0][column], ends[1][column] = low.rjust(5), high.rjust(5)
+    return ends if any(str(row[column]).strip() != "–" for column in COLUMNS) else [row]
+
+
+def _columns(
+    measurement: Measurement, look: Look, of_energy: bool, of_categories: bool
+) -> list[Column]:
     there = measurement.measures
-    columns = [Column("rate", lambda row: row["rate"], "rate")]
+    columns = []
     if look.wide:
-        columns.insert(0, Column("op", lambda row: row["op"], "op"))
+        columns.append(Column("op", lambda row: row["op"], "op"))
+    if of_energy or "energy" not in there:
+        columns.append(Column("rate", lambda row: row["rate"], "rate"))
+    if look.wide:
         columns.append(Column("dense signal", lambda row: row["dense_shape"], "dense_shape"))
-    if "energy" in there:
+    if "energy" in there and of_energy:
         columns += [
             Column("aliased energy %", lambda row: _energy(row, look.bar), ENERGY),
             Column("95 %", lambda row: between(row[INTERVAL[0]], row[INTERVAL[1]]), ENERGY),
-            Column("white %", lambda row: percent(row["white"]), ENERGY),
         ]
+        if look.white:
+            columns.append(Column("white %", lambda row: percent(row["white"]), ENERGY))
         if look.wide:
             columns.append(
                 Column("edge %", lambda row: between(row["edge_low"], row["edge_high"]), ENERGY)
             )
-    if "categories" in there:
+    if "categories" in there and of_categories:
         columns += [_category(column, look.bars) for column in COLUMNS]
-    if "floor" in there:
+    if "floor" in there and of_categories:
         columns.append(Column("floor %", _floor, "floor_tangled"))
     return columns
 
@@ -206,16 +242,18 @@ def _overall(measurement: Measurement, accounting: str) -> Iterator[tuple[Row, s
 
 
 def _mean_of(n_sites: int) -> str:
-    return f"mean of {n_sites} site{'' if n_sites == 1 else 's'}"
+    return f"mean of {counted(n_sites, 'site')}"
 
 
-def notes(measurement: Measurement) -> list[str]:
+def notes(measurement: Measurement, tables: Sequence[Table] = ()) -> list[str]:
     """Explain what the table's numbers are and which to be careful with, a line each.
 
     Parameters
     ----------
     measurement : Measurement
         That of the table.
+    tables : sequence of rich.table.Table
+        From :func:`measured_tables`; what they have no column of needs no word.
 
     Returns
     -------
@@ -231,9 +269,10 @@ def notes(measurement: Measurement) -> list[str]:
     there = measurement.measures
     lines = []
     if "energy" in there:
+        heads = [str(column.header) for table in tables for column in table.columns]
         lines.append(
-            "aliased energy: share of the varying energy beyond the new Nyquist rate; "
-            "white: what white noise has"
+            "aliased energy: share of the varying energy beyond the new Nyquist rate"
+            + ("; white: what white noise has" if any("white" in head for head in heads) else "")
         )
         table = measurement.energy()
         few = table[(table["kept"] < FEWEST_KEPT) & table[ENERGY].notna()]
@@ -248,6 +287,6 @@ def notes(measurement: Measurement) -> list[str]:
         n = int(measurement.floor("overall")["n"].iloc[0])
         lines.append(
             "floor: aliased + tangled of the low part alone, in which nothing aliases "
-            f"({n} image{'' if n == 1 else 's'})"
+            f"({counted(n, 'image')})"
         )
     return lines

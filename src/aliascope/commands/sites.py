@@ -30,10 +30,11 @@ def sites(
     """List where a model decimates, without data."""
     import pandas as pd
 
-    from aliascope.commands.tables import sites_table
+    from aliascope.commands.tables import not_measured_lines, sites_table
     from aliascope.evaluation.probe import no_sites, probe
     from aliascope.files import plain
     from aliascope.models.devices import automatic_device
+    from aliascope.runs.shown import counted
     from aliascope.runs.sites import times
     from aliascope.tasks.models import load_model
 
@@ -57,9 +58,10 @@ def sites(
         rows.to_csv(sys.stdout, index=False, lineterminator="\n")
         return
     console = console_for_tables()
-    console.print(sites_table(rows))
+    console.print(sites_table(rows, console))
+    for line in not_measured_lines(rows):
+        console.print(line, markup=False, highlight=False)
     measured = sum(site.supported for site in found.sites)
     console.print(
-        f"{measured} {'site' if measured == 1 else 'sites'} can be measured, "
-        f"{len(found.sites) - measured} cannot."
+        f"{counted(measured, 'site')} can be measured, {len(found.sites) - measured} cannot."
     )

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from aliascope.categories import COLUMNS, LABELS
 from aliascope.commands.console import printable
+from aliascope.commands.fitting import Column, Row, fitted, leaving
 from aliascope.runs.energy import ENERGY
 from aliascope.runs.measurement import Measurement
 from aliascope.runs.shown import percent
@@ -76,34 +78,63 @@ def nested(names: Sequence[str]) -> list[tuple[int, str, str | None]]:
     return lines
 
 
-def sites_table(sites: pd.DataFrame) -> Table:
+def sites_table(sites: pd.DataFrame, console: Console) -> Table:
     """Tabulate sites without measurements.
 
     Parameters
     ----------
     sites : DataFrame
-        Columns name, op, rate, dense_shape, supported, reason, recomposition_error.
+        Columns name, op, rate, dense_shape, supported, recomposition_error.
+    console : Console
+        Where it will be printed.
 
     Returns
     -------
     rich.table.Table
     """
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("site", "op", "rate", "dense signal", "recomposition error"):
-        table.add_column(column, no_wrap=True)
-    rows = sites.set_index("name")
+    columns = [
+        Column("site", name=True),
+        Column("op", rank=1, left=True),
+        Column("rate", left=True),
+        Column("dense signal", left=True),
+        Column("recomposition error", rank=2, left=True),
+    ]
+    shown, rows = [], sites.set_index("name")
     for depth, label, name in nested(list(sites["name"])):
-        cells = [Text("  " * depth + label)]
+        cells: list[str | Text] = ["  " * depth + label, "", "", "", ""]
         if name is not None:
             site = rows.loc[name]
-            cells += [Text(str(site["op"])), Text(times(site["rate"]) or "?")]
+            cells[1:3] = [str(site["op"]), times(site["rate"]) or "?"]
             if site["supported"]:
-                error = f"{site['recomposition_error']:.1e}"
-                cells += [Text(times(site["dense_shape"])), Text(error)]
+                cells[3:] = [times(site["dense_shape"]), f"{site['recomposition_error']:.1e}"]
             else:
-                cells += [Text("not measured", style="yellow"), Text(str(site["reason"]))]
-        table.add_row(*cells)
-    return table
+                cells[3] = Text("not measured", style="yellow")
+        shown.append(Row(cells))
+    return fitted(leaving(columns, shown), console)
+
+
+def not_measured_lines(sites: pd.DataFrame) -> list[str]:
+    """Say of each site that cannot be measured why, a line each.
+
+    Parameters
+    ----------
+    sites : DataFrame
+        Columns name, op, supported, reason.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> row = {"name": "up", "op": "interpolate", "supported": False, "reason": "rate 1.5"}
+    >>> not_measured_lines(pd.DataFrame([row]))
+    ['not measured: up (interpolate): rate 1.5']
+    """
+    return [
+        printable(f"not measured: {site['name']} ({site['op']}): {site['reason']}")
+        for _, site in sites[~sites["supported"].astype(bool)].iterrows()
+    ]
 
 
 def accuracy_lines(measurement: Measurement) -> list[str]:
@@ -117,13 +148,17 @@ def accuracy_lines(measurement: Measurement) -> list[str]:
     return lines
 
 
-def conditions_table(measurement: Measurement, *, accounting: str = "exact") -> Table:
+def conditions_table(
+    measurement: Measurement, console: Console, *, accounting: str = "exact"
+) -> Table:
     """Tabulate accuracy, the model's energy and its fractions under each condition of a run.
 
     Parameters
     ----------
     measurement : Measurement
         Of a run with several conditions.
+    console : Console
+        Where it will be printed.
     accounting : {"exact", "published"}
         See :meth:`Measurement.fractions`.
 
@@ -131,15 +166,15 @@ def conditions_table(measurement: Measurement, *, accounting: str = "exact") -> 
     -------
     rich.table.Table
     """
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("condition", no_wrap=True)
     there = measurement.measures
     shown = COLUMNS if "categories" in there else []
-    heads = ["images", "top-1 %", "top-5 %", *(f"{LABELS[name]} %" for name in shown)]
-    if "energy" in there:
-        heads.insert(3, "aliased energy %")
-    for head in heads:
-        table.add_column(head, justify="right")
+    columns = [
+        *(Column("condition", left=True), Column("images", rank=2), Column("top-1 %")),
+        Column("top-5 %", rank=3),
+        *([Column("aliased energy %")] if "energy" in there else []),
+        *(Column(f"{LABELS[name]} %", rank=name == COLUMNS[0]) for name in shown),
+    ]
+    rows = []
     for condition in measurement.conditions:
         at = measurement.at(condition)
         accuracy = at.accuracy()["accuracy"]
@@ -151,8 +186,8 @@ def conditions_table(measurement: Measurement, *, accounting: str = "exact") -> 
         if shown:
             numbers += list(at.fractions(by="overall", accounting=accounting).iloc[0][shown])
         cells = ["" if number is None else percent(number) for number in numbers]
-        table.add_row(Text(printable(condition.name)), str(len(at.samples)), *cells)
-    return table
+        rows.append(Row([printable(condition.name), str(len(at.samples)), *cells]))
+    return fitted(leaving(columns, rows), console)
 
 
 def comparison_table(table: pd.DataFrame) -> Table:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from aliascope.errors import AliascopeError
+from aliascope.errors import AliascopeError, nearest
 from aliascope.filters.installation import Choice, FilteredForward, Installation
 from aliascope.filters.names import FilterName
 from aliascope.seam.opening import opened, original_module
@@ -208,9 +208,10 @@ def _choice(model: nn.Module, sites: Any) -> Choice:
     paths = {name for name, _ in model.named_modules() if name} | {ROOT}
     for name in names:
         if name.partition("#")[0] not in paths:
+            near = nearest(name, sorted(paths))
             raise AliascopeError(
-                f"sites names {name!r}, but the model has no module of that path; "
-                "al.find_sites lists its sites."
+                f"sites names {name!r}, but the model has no module of that path{near}; "
+                "`aliascope sites` or al.find_sites lists its sites."
             )
     if not names:
         raise AliascopeError("sites is empty; name some, or pass None for all.")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 
-from aliascope.errors import AliascopeError
+from aliascope.errors import AliascopeError, nearest
 from aliascope.protocols.stages import Target, measurable
 from aliascope.runs.changed import ALL, members
 from aliascope.sites import ListedSite
@@ -138,9 +137,8 @@ def named_site(name: str, listed: Sequence[ListedSite]) -> ListedSite:
                 raise AliascopeError(f"{name} is {each.status()}; name another site.")
             return each
     names = [each.name for each in listed]
-    near = difflib.get_close_matches(name, names, n=1) or [each for each in names if name in each]
-    hint = f" (perhaps {near[0]})" if near else ""
+    near = nearest(name, names, parts=True)
     raise AliascopeError(
-        f"The model has no site {name!r}{hint}; its sites are {', '.join(names[:8])}"
+        f"The model has no site {name!r}{near}; its sites are {', '.join(names[:8])}"
         f"{', ...' if len(names) > 8 else ''}."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 
 from aliascope.categories import COLUMNS
-from aliascope.errors import AliascopeError, first_line
+from aliascope.errors import AliascopeError, first_line, nearest
+from aliascope.runs.consistency import Consistency
 from aliascope.runs.energy import ENERGY
 from aliascope.runs.measurement import Measurement
 
@@ -23,11 +24,32 @@ OVERALL = "overall"
 
 ACCURACY = "accuracy"
 
-VALUES = (ENERGY, *COLUMNS, ACCURACY)
+SHIFTED = ("consistency", "worst")
+"""Of shift consistency: the mean over shifts, and the share of images that agree under all."""
+
+COST = "cost"
+"""Multiply-adds that a filter adds, as a share of the plain network's; counted, not timed."""
+
+VALUES = (ENERGY, *COLUMNS, ACCURACY, *SHIFTED, COST)
 """What can be bounded."""
 
-WRITTEN = (ENERGY, "aliased", "tangled")
-"""What is bounded in a budget that is written from a run."""
+OF_MODEL = (ACCURACY, *SHIFTED)
+"""What a model has and no site."""
+
+KEYS = ("site", "value", "at_most", "at_least")
+"""What a bound may hold."""
+
+WRITTEN = (ENERGY, "aliased", "tangled", *SHIFTED, COST)
+"""What is bounded in a budget that is written from a run, as far as it was measured."""
+
+HOW = {
+    ENERGY: "measure it",
+    ACCURACY: "measure images with labels",
+    "consistency": "run `aliascope shift` into the run's folder, or check a --model",
+    "worst": "run `aliascope shift` into the run's folder, or check a --model",
+    COST: "check a --model with --filter, since runs do not hold it",
+}
+"""How a value comes to be there."""
 
 MARGIN = 0.02
 """By how much a written bound lies beyond the upper end of today's interval."""
@@ -44,7 +66,7 @@ class Bound:
     value : str
         One of :data:`VALUES`.
     at_most, at_least : float or None
-        In [0, 1].
+        In [0, 1]; of cost 0 or more.
     """
 
     site: str
@@ -88,6 +110,11 @@ def read_budget(path: str | os.PathLike[str]) -> list[Bound]:
             f"{path} cannot be read ({first_line(error)}); write one with --write."
         ) from error
     tables = content.get("bound")
+    for key in set(content) - {"bound"}:
+        raise AliascopeError(
+            f"{path} holds {key!r}{nearest(key, ['bound'])}, but a budget holds tables [[bound]] "
+            "and nothing else."
+        )
     if set(content) != {"bound"} or not isinstance(tables, list) or not tables:
         raise AliascopeError(f"{path} has to hold tables [[bound]] and nothing else.")
     return [_bound(f"{path}, bound {k}", table) for k, table in enumerate(tables, 1)]
@@ -95,26 +122,48 @@ def read_budget(path: str | os.PathLike[str]) -> list[Bound]:
 
 def _bound(where: str, table: Any) -> Bound:
     keys = set(table) if isinstance(table, dict) else set()
-    unknown = keys - {"site", "value", "at_most", "at_least"}
-    if unknown or not {"site", "value"} <= keys or not keys & {"at_most", "at_least"}:
+    for key in sorted(keys - set(KEYS)):
+        raise AliascopeError(
+            f"{where} has {key!r}{nearest(key, KEYS)}, but a bound has {', '.join(KEYS)} alone."
+        )
+    if not {"site", "value"} <= keys or not keys & {"at_most", "at_least"}:
         raise AliascopeError(
             f"{where} has {', '.join(sorted(keys)) or 'nothing'}, but a bound has site, value, and "
             "at_most or at_least."
         )
-    if table["value"] not in VALUES:
-        raise AliascopeError(f"{where}: value is {table['value']!r}, but there are {VALUES}.")
-    if table["value"] == ACCURACY and table["site"] != OVERALL:
-        raise AliascopeError(f"{where}: accuracy is the model's; write site = {OVERALL!r}.")
+    value = str(table["value"])
+    if value not in VALUES:
+        raise AliascopeError(
+            f"{where}: value is {value!r}{nearest(value, VALUES)}, but there are "
+            f"{', '.join(VALUES)}."
+        )
+    if value in OF_MODEL and table["site"] != OVERALL:
+        raise AliascopeError(f"{where}: {value} is the model's; write site = {OVERALL!r}.")
     for key in keys & {"at_most", "at_least"}:
         number = table[key]
         is_number = isinstance(number, int | float) and not isinstance(number, bool)
-        if not is_number or not 0 <= number <= 1:
-            raise AliascopeError(f"{where}: {key} is {number!r}, but it must be from 0 to 1.")
+        most = math.inf if value == COST else 1
+        if not is_number or not 0 <= number <= most:
+            must = "0 or more" if value == COST else "from 0 to 1"
+            raise AliascopeError(f"{where}: {key} is {number!r}, but it must be {must}.")
     return Bound(**{**table, "site": str(table["site"])})
 
 
-def values_of(measurement: Measurement) -> pd.DataFrame:
-    """Tabulate what can be bounded.
+def values_of(
+    measurement: Measurement | None,
+    consistency: Consistency | None = None,
+    costs: Mapping[str, float] | None = None,
+) -> pd.DataFrame:
+    """Tabulate what can be bounded, as far as it was measured.
+
+    Parameters
+    ----------
+    measurement : Measurement, optional
+        Of energy, categories, accuracy.
+    consistency : Consistency, optional
+        Whose first kind of shift counts.
+    costs : mapping of str to float, optional
+        By site, and ``overall``; they are counted, so that both ends of an interval are the count.
 
     Returns
     -------
@@ -123,21 +172,27 @@ def values_of(measurement: Measurement) -> pd.DataFrame:
     """
     rows: dict[tuple[str, str], tuple[float, float, float]] = {}
     tables: list[tuple[pd.DataFrame, Sequence[str]]] = []
-    if "energy" in measurement.measures:
+    measured = () if measurement is None else measurement.measures
+    if measurement is not None and "energy" in measured:
         overall = measurement.energy("overall").head(1).set_axis([OVERALL])
         tables += [(measurement.energy(), [ENERGY]), (overall, [ENERGY])]
-    if "categories" in measurement.measures:
+    if measurement is not None and "categories" in measured:
         tables += [(measurement.fractions(by), COLUMNS) for by in ("site", "overall")]
     for table, values in tables:
         for site, row in table.iterrows():
             for value in values:
                 ends = (float(row[f"{value}{end}"]) for end in ("", "_low", "_high"))
                 rows[str(site), value] = tuple(ends)  # type: ignore[assignment]
-    accuracy = measurement.accuracy()
-    if "top1" in accuracy.index:
+    if measurement is not None and "top1" in (accuracy := measurement.accuracy()).index:
         top1 = accuracy.loc["top1"]
         mean, low, high = (float(top1[key]) for key in ("accuracy", "low", "high"))  # type: ignore[arg-type]
         rows[OVERALL, ACCURACY] = (mean, low, high)
+    if consistency is not None and len(table := consistency.table()):
+        for value in SHIFTED:
+            ends = (float(table[f"{value}{end}"].iloc[0]) for end in ("", "_low", "_high"))
+            rows[OVERALL, value] = tuple(ends)  # type: ignore[assignment]
+    for site, cost in (costs or {}).items():
+        rows[site, COST] = (cost, cost, cost)
     found = pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high"])
     found.index = pd.MultiIndex.from_tuples(list(rows), names=["site", "value"])
     return found.dropna(subset="mean")
@@ -157,13 +212,14 @@ def judge(bounds: Sequence[Bound], values: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         One row per bound and site: site, value, bound (as in ``<= 0.3``), mean, low, high, and
-        verdict: ``fails`` where the interval excludes the bound; ``open`` where the mean is beyond
-        it but the interval holds it, which passes; else ``holds``.
+        verdict: ``fails`` where the interval excludes the bound; ``open``, which passes, where the
+        mean is beyond it but the interval holds it, or where one image has no interval; else
+        ``holds``.
 
     Raises
     ------
     AliascopeError
-        If a pattern matches no site that has the value, or there are no intervals.
+        If a pattern matches no site that has the value.
 
     Examples
     --------
@@ -177,22 +233,19 @@ def judge(bounds: Sequence[Bound], values: pd.DataFrame) -> pd.DataFrame:
         sites = [s for s, v in values.index if v == bound.value and _matches(bound.site, s)]
         if not sites:
             there = ", ".join(dict.fromkeys(s for s, v in values.index if v == bound.value))
+            near = nearest(bound.site, there.split(", "), parts=True)
             raise AliascopeError(
-                f"No site that has {bound.value} matches {bound.site!r}; there are "
-                f"{there or 'none: measure it, on images with labels for accuracy'}."
+                f"No site that has {bound.value} matches {bound.site!r}{near}; there are "
+                f"{there or f'none: {HOW.get(bound.value, HOW[ENERGY])}'}."
             )
         for site in sites:
             mean, low, high = map(float, values.loc[(site, bound.value)])
-            if math.isnan(low):
-                raise AliascopeError(
-                    f"{bound.value} of {site} has no interval, since there is one image; pass two "
-                    "or more."
-                )
             for sign, limit in ((1, bound.at_most), (-1, bound.at_least)):
                 if limit is not None:
-                    nearest = low if sign > 0 else high
-                    beyond, surely = (sign * (x - limit) > 0 for x in (mean, nearest))
-                    verdict = "fails" if surely else "open" if beyond else "holds"
+                    end = low if sign > 0 else high
+                    beyond, surely = (sign * (x - limit) > 0 for x in (mean, end))
+                    unsure = beyond or math.isnan(end)
+                    verdict = "fails" if surely else "open" if unsure else "holds"
                     said = f"{'<=' if sign > 0 else '>='} {limit:g}"
                     rows.append((site, bound.value, said, mean, low, high, verdict))
     columns = ["site", "value", "bound", "mean", "low", "high", "verdict"]
@@ -221,15 +274,33 @@ def written(values: pd.DataFrame) -> str:
     AliascopeError
         If none of these was measured.
     """
-    lines = [f"# At most the upper end of the 95 % interval of today, and {MARGIN:g} more."]
-    means, highs = (values[column].to_numpy(dtype="float64") for column in ("mean", "high"))
-    for (site, value), mean, high in zip(values.index, means, highs, strict=True):
+    lines = [
+        f"# The far end of the 95 % interval of today, and {MARGIN:g} beyond it.",
+    ]
+    numbers = values[["mean", "low", "high"]].to_numpy(dtype="float64").tolist()
+    for (site, value), row in zip(values.index, numbers, strict=True):
         if value in WRITTEN:
-            end = float(mean) if math.isnan(high) else float(high)
-            limit = min(1.0, math.ceil(1000 * (end + MARGIN)) / 1000)
             name = site.replace("\\", "\\\\").replace('"', '\\"')
             lines += ["", "[[bound]]", f'site = "{name}"', f'value = "{value}"']
-            lines += [f"at_most = {limit:g}  # today {float(mean):.3f}"]
+            lines += [_limit(value, *row)]
     if len(lines) == 1:
         raise AliascopeError("The run measured neither energy nor categories; measure one of them.")
     return "\n".join(lines) + "\n"
+
+
+def _limit(value: str, mean: float, low: float, high: float) -> str:
+    """Write a bound that today's interval keeps.
+
+    Examples
+    --------
+    >>> _limit("tangled", 0.3, 0.28, 0.32), _limit("consistency", 0.9, 0.8, 0.95)
+    ('at_most = 0.34  # today 0.300', 'at_least = 0.78  # today 0.900')
+    """
+    if value in SHIFTED:
+        end = mean if math.isnan(low) else low
+        limit = max(0.0, math.floor(1000 * (end - MARGIN) + 1e-6) / 1000)
+        return f"at_least = {limit:g}  # today {mean:.3f}"
+    end = mean if math.isnan(high) else high
+    limit = math.ceil(1000 * (end + MARGIN) - 1e-6) / 1000
+    limit = limit if value == COST else min(1.0, limit)
+    return f"at_most = {limit:g}  # today {mean:.3f}"

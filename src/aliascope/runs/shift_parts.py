@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from aliascope.errors import AliascopeError, first_line
-from aliascope.files import plain, replacing, writing
+from aliascope.files import nearest_folder, plain, replacing, writing
 
 DESCRIPTION = "consistency.json"
 
@@ -61,15 +61,15 @@ def read_description(folder: Path) -> dict[str, Any]:
     --------
     >>> read_description(Path("nowhere"))
     Traceback (most recent call last):
-    aliascope.errors.AliascopeError: nowhere holds no shift consistency (consistency.json): ...
+    aliascope.errors.AliascopeError: nowhere holds no shift consistency: there is ...
     """
     path = folder / DESCRIPTION
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise AliascopeError(
-            f"{folder} holds no shift consistency ({DESCRIPTION}): pass the folder that "
-            "`aliascope shift` wrote."
+            f"{folder} holds no shift consistency{nearest_folder(folder, DESCRIPTION)}: there is "
+            f"no {DESCRIPTION} in it; pass the folder that `aliascope shift` wrote."
         ) from None
     except (OSError, ValueError) as error:
         raise AliascopeError(

@@ -241,7 +241,31 @@ def percent(value: float) -> str:
     >>> percent(0.3749), percent(float("nan"))
     ('37.5', '–')
     """
-    return "–" if math.isnan(value) else f"{100 * value:.1f}"
+    return "–" if math.isnan(value) else f"{round(100 * value, 1) + 0.0:.1f}"  # no -0.0
+
+
+def p_value(p: float) -> str:
+    """Write a p-value; nothing where there is none.
+
+    Examples
+    --------
+    >>> p_value(0.0312), p_value(8e-10), p_value(float("nan"))
+    ('0.031', '<0.001', '')
+    """
+    if math.isnan(p):
+        return ""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun.
+
+    Examples
+    --------
+    >>> counted(1, "image"), counted(50000, "image")
+    ('1 image', '50,000 images')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def between(low: float, high: float) -> str:
@@ -281,6 +305,55 @@ def html_of(measurement: Measurement) -> str:
     return f"{table}<p>{escape(said_of(measurement))}</p>"
 
 
+def described(run: dict[str, Any]) -> list[str]:
+    """Say what was run on what, and how, a line each; as far as it is known.
+
+    Parameters
+    ----------
+    run : dict
+        Content of run.json.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> model = {"name": "torchvision:resnet18", "weights": "none"}
+    >>> described({"model": model, "options": {"filter": "blur:3", "seed": 1}, "device": "cpu"})
+    ['torchvision:resnet18 (weights none, filtered by blur:3), cpu, seed 1']
+    """
+    model, options = run.get("model") or {}, run.get("options") or {}
+    inside = [f"weights {model['weights']}"] if model.get("weights") else []
+    chosen = options.get("filter") or model.get("filter")
+    inside += [f"filtered by {chosen}"] if chosen else []
+    name = " ".join(
+        [model.get("name") or "a model", *([f"({', '.join(inside)})"] if inside else [])]
+    )
+    data = (run.get("data") or {}).get("name")
+    words = [f"{name} on {data}" if data else name]
+    words += [str(run["device"])] if run.get("device") else []
+    words += [str(options[key]) for key in ("precision",) if options.get(key)]
+    words += [f"seed {options['seed']}"] if options.get("seed") is not None else []
+    lines = [", ".join(words)] if model or data else []
+    recipe = model.get("preprocessing")
+    if recipe:
+        lines.append(f"images: {_prepared(recipe)}")
+    if options.get("intervene"):
+        lines.append(f"intervening: {', '.join(map(str, options['intervene']))}")
+    if options.get("attack"):
+        steps = options.get("attack_steps")
+        words = [str(options["attack"]), *([counted(steps, "step")] if steps else [])]
+        lines.append(f"attack: {', '.join(words)}")
+    return lines
+
+
+def _prepared(recipe: dict[str, Any]) -> str:
+    resize, crop = recipe.get("resize"), recipe.get("crop")
+    size = f"shorter side to {resize} ({recipe.get('interpolation')})" if resize else "not resized"
+    return f"{size}, {f'centre crop {crop} × {crop}' if crop else 'not cropped'}"
+
+
 def said_of(measurement: Measurement, accounting: str = "exact") -> str:
     """Say in a line how many images there are, the settings, and what depends on the threshold.
 
@@ -300,7 +373,7 @@ def said_of(measurement: Measurement, accounting: str = "exact") -> str:
     '1 image, exact accounting; a fold counts down to 20 dB below the largest power (grid seed, ...'
     """
     n = len(measurement.samples)
-    words = [f"{n:,} image{'' if n == 1 else 's'}"]
+    words = [counted(n, "image")]
     if measurement.condition.name != "clean":
         words[0] += f" under {measurement.condition.name}"
     if "categories" in measurement.measures:
@@ -327,7 +400,8 @@ def ranging(measurement: Measurement, accounting: str = "exact") -> str:
         return ""
     table = measurement.thresholds("overall", accounting=accounting)
     both = table["aliased"] + table["tangled"]
+    images = counted(int(table["n"].max()), "image")
     return (
         f"with thresholds of {both.index.min()} to {both.index.max()} dB aliased + tangled "
-        f"is {percent(both.min())} to {percent(both.max())} % ({table['n'].max()} images)"
+        f"is {percent(both.min())} to {percent(both.max())} % ({images})"
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from aliascope.errors import AliascopeError
+from aliascope.errors import AliascopeError, nearest
 from aliascope.runs.part import Part
 
 COLUMNS_OF_SITES = [
@@ -92,7 +92,10 @@ def row_of(sites: pd.DataFrame, name: str) -> int:
     """
     names = list(sites["name"])
     if name not in names:
-        raise AliascopeError(f"There is no site {name!r}; the sites are {', '.join(names)}.")
+        raise AliascopeError(
+            f"There is no site {name!r}{nearest(name, names, parts=True)}; the sites are "
+            f"{', '.join(names)}."
+        )
     row = names.index(name)
     if not sites["supported"].iloc[row]:
         raise AliascopeError(

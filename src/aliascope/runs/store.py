@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aliascope.errors import AliascopeError
-from aliascope.files import drafting, plain, replacing, writing
+from aliascope.files import drafting, nearest_folder, plain, replacing, writing
 from aliascope.runs.description import check_description
 
 if TYPE_CHECKING:
@@ -80,8 +80,9 @@ class Store:
         """
         store = cls(folder)
         if not store.has_run():
+            near = nearest_folder(Path(folder), "run.json")
             raise AliascopeError(
-                f"{folder} holds no run (there is no run.json in it); "
+                f"{folder} holds no run{near}: there is no run.json in it; "
                 "give a folder that `aliascope evaluate -o` or Measurement.save wrote."
             )
         version = store.read_run().get("format")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aliascope.runs.ablation import Ablation
 from aliascope.runs.changed import ALL
+from aliascope.runs.shown import counted
 
 SAID = {
     "used": "uses what aliases at",
@@ -41,9 +42,9 @@ def in_a_sentence(ablation: Ablation) -> str:
     undecided = [name for name, each in verdicts.items() if each == "undecided"]
     said = "; ".join(clauses)
     model = ablation.measurement.run.get("model", {}).get("name", "the network")
-    images = f"{ablation.clean()['n']:.0f} images"
+    images = counted(int(ablation.clean()["n"]), "image")
     if not clauses:
-        return f"{images} do not decide whether {model} uses what aliases at {listed(undecided)}."
+        return f"{images} cannot decide whether {model} uses what aliases at {listed(undecided)}."
     rest = f"; {listed(undecided)}: undecided" if undecided else ""
     return f"By {images}, {model} {said}{rest}."
 
