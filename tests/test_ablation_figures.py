@@ -289,7 +289,8 @@ def test_the_page_of_an_ablation_needs_no_categories(found, tmp_path):
     assert data["overall"] is None and data["sites"] == [] and data["groups"] is None
     assert data["ablation"]["said"] == in_a_sentence(found)
     (use,) = (each["words"] for each in data["verdict"]["said"] if each["head"] == "Use")
-    assert use.startswith(f"{in_a_sentence(found)} Taking it away at {STAGE} changes accuracy by −40.0")
+    said = f"{in_a_sentence(found)} Taking it away at {STAGE} changes accuracy by −40.0"
+    assert use.startswith(said)
     missing = [each["what"] for each in data["verdict"]["missing"]]
     assert missing == ["How much aliases (categories, floor)", "How consistent it is under shifts"]
     assert [rate["rate"] for rate in data["energy"]["rates"]] == ["2×2", "4×4"]
