@@ -510,7 +510,8 @@ def test_a_figure_is_one_column_wide_and_can_be_read_there(large, detailed, name
     width, height = figure.get_size_inches()
     assert width == 3.5
     box = figure.get_tightbbox()
-    assert box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height + 1e-9
+    assert box.x0 >= -1e-9 and box.x1 <= width + 1e-9
+    assert box.y0 >= -1e-9 and box.y1 <= height + 1e-9
     for text in figure.findobj(Text):
         if text.get_visible() and text.get_text():
             assert text.get_fontsize() >= 6, text
@@ -691,6 +692,17 @@ def test_labels_of_narrow_neighbours_in_the_ring_stand_apart():
     boxes = [text.get_window_extent() for text in figure.axes[0].texts if "%" in text.get_text()]
     assert len(boxes) == 4
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+@pytest.mark.parametrize("top", [1, 4, 8])
+@pytest.mark.parametrize("width", ["one", "two"])
+def test_a_label_above_the_ring_is_within_the_figure(top, width):
+    figure = figures.pie(measurement_of([[[38, 20, top, 42 - top]]]), width=width)
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts if "%" in text.get_text()]
+    assert max(box.y1 for box in boxes) <= figure.bbox.height
+    assert max(box.x1 for box in boxes) <= figure.bbox.width
+    assert min(box.x0 for box in boxes) >= 0
 
 
 def test_shortened_names_still_differ(large):

@@ -112,13 +112,14 @@ def pie(
     height = max(ring, table + 0.1) if page.wide else ring + table + 0.1
     sheet = page.sheet(height, caption)
     axes = sheet.axes(0.0, height - ring, page.width - room, 0.0)
-    axes.set(xlim=(-room / 2 / radius, room / 2 / radius), ylim=(-HIGHEST, HIGHEST))
-    axes.set(aspect="equal")
     axes.set_axis_off()
     outer = _ring(axes, shares.sum(axis=1), [colour[c] for c in RING_ORDER], (BETWEEN, OUTER))
     places = [k / max(1, len(names) - 1) if len(names) > 1 else 1.0 for k in range(len(names))]
     shades = [shade(colour[category], place) for category in RING_ORDER for place in places]
     inner = _ring(axes, shares.ravel(), shades, (INNER, BETWEEN))
+    # Afterwards, since drawing a pie sets limits of its own.
+    axes.set(xlim=(-room / 2 / radius, room / 2 / radius), ylim=(-HIGHEST, HIGHEST))
+    axes.set(aspect="equal")
     for wedge, category in zip(outer, RING_ORDER, strict=True):
         wedge.set_gid(f"outer/{category}")
     _write_outside(axes, outer, page, radius)
