@@ -523,7 +523,7 @@ def shade(colour: str, place: float) -> tuple[float, float, float]:
     >>> [round(contrast(shade("#d5d52a", place)), 2) for place in (0.0, 1.0)]
     [1.3, 1.95]
     >>> [round(contrast(shade("#ff0000", place)), 2) for place in (0.0, 1.0)]
-    [1.3, 3.46]
+    [1.3, 3.78]
     """
     steps = (k / 100 for k in range(12, 101))
     palest = next((k for k in steps if contrast(mixed_with_white(colour, k)) >= PALEST), 1.0)
