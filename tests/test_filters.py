@@ -217,7 +217,8 @@ def test_what_is_no_filter_is_refused_in_one_sentence(call, words):
 
 def test_the_command_lists_what_each_filter_is_worth(capsys):
     main_quietly(["filters", "--rate", "2,4", "--json"])
-    rows = {(row["filter"], row["rate"]): row for row in json.loads(capsys.readouterr().out)}
+    content = json.loads(capsys.readouterr().out)
+    rows = {(row["filter"], row["rate"]): row for row in content["filters"]}
     assert len(rows) == 2 * (len(NAMES) + 1)
     assert abs(rows["none", 2]["white_folds"] - 0.5) < 1e-3
     assert abs(rows["none", 4]["white_folds"] - 0.75) < 1e-3

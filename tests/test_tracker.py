@@ -17,6 +17,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import aliascope as al
+from aliascope.commands.main import main
+from aliascope.runs.tracked import read_tracked
 
 
 class Net(nn.Module):
@@ -207,6 +209,20 @@ def test_the_table_and_the_figure_say_the_same(tmp_path):
     pd.testing.assert_frame_equal(table[history.columns], history, check_names=False)
     lines = {line.get_gid(): line for line in tracker.plot().axes[0].lines if line.get_gid()}
     assert list(100 * history["stem"]) == pytest.approx(list(lines["stem"].get_ydata()))
+    pd.testing.assert_frame_equal(read_tracked(tmp_path / "track.csv"), history, check_names=False)
+    with pytest.raises(SystemExit) as end:
+        main(["plot", "tracking", str(tmp_path / "track.csv"), "-o", str(tmp_path / "t.svg")])
+    assert not end.value.code and 'id="stem"' in (tmp_path / "t.svg").read_text()
+
+
+def test_a_file_that_no_tracker_wrote_is_refused_by_name(tmp_path):
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "track.csv").write_text("step,site,value,number\n0,stem,tangled,0.5\n")
+    for name, words in {"none": "cannot be read", "other": "columns a, b"}.items():
+        with pytest.raises(al.AliascopeError, match=words):
+            read_tracked(tmp_path / f"{name}.csv")
+    with pytest.raises(al.AliascopeError, match="did you mean tangled"):
+        read_tracked(tmp_path / "track.csv", "tangeld")
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def filters(
         raise AliascopeError("--json and --csv are both given; choose one.")
     rows = [row for each in rates for row in _rows(each, size)]
     if as_json:
-        print(json.dumps(rows, indent=2))
+        print(json.dumps({"kind": "filters", "filters": rows}, indent=1))
     elif as_csv:
         writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
         writer.writeheader()

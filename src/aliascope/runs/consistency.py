@@ -293,7 +293,8 @@ class Consistency:
         Returns
         -------
         str
-            An object: protocol, seed, model, data, images, table, map and by_distance (by kind).
+            An object: kind, protocol, seed, model, data, images, table; map and by_distance, by
+            kind of shift.
 
         Examples
         --------
@@ -302,6 +303,7 @@ class Consistency:
         1.0
         """
         content = {
+            "kind": "consistency",
             **self.description,
             "images": int(self.rows["sample"].nunique()),
             "unreadable": self.unreadable,

@@ -92,6 +92,7 @@ def json_of(measurement: Measurement, accounting: str = "exact") -> str:
     check_accounting(accounting)
     run = measurement.run
     content = {
+        "kind": "measurement",
         "condition": measurement.condition.name,
         **_numbers(measurement, accounting),
         "accounting": accounting,
