@@ -84,7 +84,7 @@ def write_page(
     >>> import tempfile, torch, aliascope as al
     >>> m = al.measure(torch.nn.AvgPool2d(2), [torch.rand(2, 3, 16, 16)])
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_page(m, folder + "/report.html").stat().st_size < 100_000
+    ...     write_page(m, folder + "/report.html").stat().st_size < 200_000
     True
     """
     check_accounting(accounting)
