@@ -42,8 +42,8 @@ AWAY = 1.05
 HIGHEST = 1.35
 """Radii from the middle to where the labels end, above and below."""
 
-PERCENT = 0.37
-"""Inches of a column of percentages."""
+APART = 0.08
+"""Inches between columns of percentages."""
 
 TABLE = 3.35
 """Inches of the table beside the ring of a wide figure."""
@@ -233,7 +233,7 @@ def _list_sites(
     """Say which site each number is, with the percentages of its categories."""
     page = sheet.page
     digits = text_width("0" * len(str(len(table))), page.small)
-    column, right = page.tall(PERCENT), page.width - MARGIN
+    column, right = text_width("100.0", page.small) + APART, page.width - MARGIN
     begin = left + MARGIN + digits + page.tall(0.07)
     first = right - column * len(COLUMNS)
     names = [str(name) for name in table.index]
