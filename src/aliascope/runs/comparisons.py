@@ -16,8 +16,8 @@ from aliascope.runs.measurement import Measurement
 GROUPS = ("correct", "incorrect")
 
 FEWEST_TESTED = 3
-"""Images of a group from which groups are tested: of fewer no p below 0.05 is possible in practice,
-and a number would be taken for a finding."""
+"""Images of a group from which groups are tested: one or two cannot speak for a group, and a p
+value would be taken for a finding."""
 
 
 def comparison(
