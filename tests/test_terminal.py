@@ -7,12 +7,16 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
+import aliascope as al
 from ablation_runs import made_ablation, moved
 from aliascope.commands.fitting import shortened
 from aliascope.commands.help import EXAMPLES, GROUPS, ORDER
 from aliascope.commands.main import main
+from aliascope.runs.ablation import Ablation
 from aliascope.runs.conditions import Condition
+from aliascope.runs.consistency import Consistency
 from aliascope.runs.store import Store
 from energy_runs import energy_run
 
@@ -132,6 +136,22 @@ def test_a_mistyped_folder_or_site_is_answered_with_what_is_near(
     monkeypatch.chdir(runs)
     (runs / "b.toml").write_text("[[bound]]\nsite = '*'\nvalue = 'tangled'\nat_most = 1\n")
     assert meant in refused(capsys, *words.split())
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (lambda runs: al.load(runs / "before"), "stem"),
+        (lambda runs: al.compare(runs / "before", runs / "after"), "stem"),
+        (lambda runs: Ablation(Store.existing(runs / "ablation")), "swap-between"),
+        (lambda runs: Consistency.load(runs / "shift"), "integer"),
+        (lambda runs: al.find_sites(torch.nn.AvgPool2d(2), torch.rand(1, 3, 8, 8)), "(root)"),
+    ],
+)
+def test_results_are_tables_in_a_notebook_and_in_a_console(runs, make, word):
+    result = make(runs)
+    assert word in repr(result) and " object at 0x" not in repr(result)
+    assert "<table" in result._repr_html_() and word in result._repr_html_()
 
 
 def test_a_reader_that_goes_away_is_no_fault(runs):

@@ -15,9 +15,10 @@ ModelName = Annotated[
         "--model",
         "-m",
         metavar="NAME",
-        help="torchvision:NAME, timm:NAME, efficientnet_lite0 (1, 2), oscillations (a network that "
-        "comes with Aliascope) or oscillations:RUN (a training of yours), or MODULE:FUNCTION for a "
-        "function that returns your own network.",
+        help="torchvision:NAME, timm:NAME, hf:NAME[@REVISION] or hf:FOLDER (an image classifier of "
+        "transformers), efficientnet_lite0 (1, 2), oscillations (a network that comes with "
+        "Aliascope) or oscillations:RUN (a training of yours), or MODULE:FUNCTION for a function "
+        "that returns your own network.",
     ),
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -350,6 +351,15 @@ class Consistency:
             for line in lines
         ]
         return "\n".join([*aligned, self.said()])
+
+    def _repr_html_(self) -> str:
+        heads, rows = self.cells()
+        head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+        body = "".join(
+            f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
+        )
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f"{table}<p>{escape(self.said())}</p>"
 
 
 def _mean_with_interval(column: str, values: pd.Series[float], seed: int) -> dict[str, float]:

@@ -22,6 +22,7 @@ from aliascope.errors import AliascopeError
 from aliascope.models.fingerprint import state_sha256
 from aliascope.models.preprocessing import IMAGENET_PREPROCESSING, Normalized, Preprocessing
 from aliascope.tasks.factories import import_factory, plan_factory
+from aliascope.tasks.hugging_face import plan_hugging_face
 from aliascope.tasks.names import refuse_name
 from aliascope.tasks.plan import Plan
 from aliascope.tasks.published import (
@@ -85,8 +86,10 @@ def load_model(
     Parameters
     ----------
     name : str
-        ``torchvision:NAME``; ``timm:NAME``, with or without a tag; ``efficientnet_lite0``, ``1`` or
-        ``2``, whose weights come with packages; ``oscillations``, whose weights come with
+        ``torchvision:NAME``; ``timm:NAME``, with or without a tag; ``hf:NAME``,
+        ``hf:NAME@REVISION`` or ``hf:FOLDER``, an image classifier of transformers with the recipe
+        of its image processor; ``efficientnet_lite0``, ``1`` or ``2``, whose weights come with
+        packages; ``oscillations``, whose weights come with
         Aliascope, or ``oscillations:RUN``, those of a training of one's own; or
         ``MODULE:FUNCTION``, a function called without arguments that returns the network, in a
         module that may lie in the current directory. A timm recipe that would squash or pad the
@@ -171,6 +174,8 @@ def _source_of(name: str) -> Callable[[str, str], Plan]:
         return plan_torchvision
     if name.startswith("timm:"):
         return plan_timm
+    if name.startswith("hf:"):
+        return plan_hugging_face
     if name in LITE:
         return plan_efficientnet_lite
     if name.partition(":")[0] == "oscillations":

@@ -9,8 +9,8 @@ from typing import NoReturn
 from aliascope.errors import AliascopeError
 
 NAMES = (
-    "torchvision:NAME, timm:NAME, efficientnet_lite0, oscillations, oscillations:RUN or, for a "
-    "function that returns your own network, MODULE:FUNCTION"
+    "torchvision:NAME, timm:NAME, hf:NAME, hf:FOLDER, efficientnet_lite0, oscillations, "
+    "oscillations:RUN or, for a function that returns your own network, MODULE:FUNCTION"
 )
 """How the name of a model is written."""
 
