@@ -20,7 +20,7 @@ from aliascope.commands.choices import (
     file_name,
     numbers,
 )
-from aliascope.commands.console import console_for_tables
+from aliascope.commands.console import console_for_tables, say_where
 from aliascope.commands.evaluate import images_for, named_values, own_cores, own_device, say_what
 from aliascope.commands.filter_choice import FilterChoice
 from aliascope.commands.progress import going_through_images
@@ -137,10 +137,7 @@ def show_ablation(
         return
     console = console_for_tables()
     print_conditions(ablation, console)
-    said = said_of(ablation.measurement, "exact")
-    console.print(
-        f"{said}; run in {folder}", style="dim", highlight=False, markup=False, soft_wrap=True
-    )
+    say_where(said_of(ablation.measurement, "exact"), folder, console)
 
 
 def _planned(

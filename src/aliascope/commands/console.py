@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from rich.console import Console
 
@@ -31,6 +31,13 @@ def console_for_tables() -> Console:
 def printable(text: str) -> str:
     """Escape what would steer the terminal or break the line, as names of files may."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def say_where(said: str, folder: object, console: Console) -> None:
+    """Print how a table came about, and on a line of its own, to be copied, where the run is."""
+    plain: dict[str, Any] = {"style": "dim", "highlight": False, "markup": False}
+    console.print(printable(said), **plain)
+    console.print(printable(f"run in {folder}"), soft_wrap=True, **plain)
 
 
 def refuse(message: str) -> NoReturn:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aliascope.commands.choices import Accounting, AsCsv, AsJson, AtCondition, Run
-from aliascope.commands.console import console_for_tables, printable
+from aliascope.commands.console import console_for_tables, printable, say_where
 from aliascope.errors import AliascopeError
 
 if TYPE_CHECKING:
@@ -97,10 +97,4 @@ def show_measurement(
             "This run is not finished; unless others are at work on it, go on with --resume.",
             style="yellow",
         )
-    console.print(
-        printable(f"{said_of(measurement, accounting)}; run in {folder}"),
-        style="dim",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    say_where(said_of(measurement, accounting), folder, console)
