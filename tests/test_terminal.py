@@ -11,6 +11,7 @@ import torch
 
 import aliascope as al
 from ablation_runs import made_ablation, moved
+from aliascope.commands import console
 from aliascope.commands.fitting import shortened
 from aliascope.commands.help import EXAMPLES, GROUPS, ORDER
 from aliascope.commands.main import main
@@ -51,7 +52,8 @@ def runs(tmp_path_factory):
 
 
 def printed(capsys, monkeypatch, width, *words):
-    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(console, "WIDTH_OF_FILES", width)
+    monkeypatch.setenv("COLUMNS", str(width))  # for help, which click writes
     with pytest.raises(SystemExit) as end:
         main([str(word) for word in words])
     assert not end.value.code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from typing import Any, NoReturn, TextIO
@@ -22,10 +21,12 @@ class TableConsole(Console):
 
 
 def console_for_tables() -> Console:
-    """Give a console as wide as the terminal or COLUMNS says, or as a file's lines may be."""
+    """Give a console as wide as the terminal, or as a file's lines may be.
+
+    COLUMNS counts for a terminal alone: programs that use readline hand it to all that they start.
+    """
     console = TableConsole()
-    asked = os.environ.get("COLUMNS", "").isdecimal()
-    return console if console.is_terminal or asked else TableConsole(width=WIDTH_OF_FILES)
+    return console if console.is_terminal else TableConsole(width=WIDTH_OF_FILES)
 
 
 def printable(text: str) -> str:
