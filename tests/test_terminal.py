@@ -11,7 +11,6 @@ import torch
 
 import aliascope as al
 from ablation_runs import made_ablation, moved
-from aliascope.commands import console
 from aliascope.commands.fitting import shortened
 from aliascope.commands.help import EXAMPLES, GROUPS, ORDER
 from aliascope.commands.main import main
@@ -52,8 +51,7 @@ def runs(tmp_path_factory):
 
 
 def printed(capsys, monkeypatch, width, *words):
-    monkeypatch.setattr(console, "WIDTH_OF_FILES", width)
-    monkeypatch.setenv("COLUMNS", str(width))  # for help, which click writes
+    monkeypatch.setenv("COLUMNS", str(width))
     with pytest.raises(SystemExit) as end:
         main([str(word) for word in words])
     assert not end.value.code

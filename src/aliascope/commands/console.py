@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from typing import Any, NoReturn, TextIO
@@ -21,12 +22,10 @@ class TableConsole(Console):
 
 
 def console_for_tables() -> Console:
-    """Give a console as wide as the terminal, or as a file's lines may be.
-
-    COLUMNS counts for a terminal alone: programs that use readline hand it to all that they start.
-    """
+    """Give a console as wide as the terminal or COLUMNS says, or as a file's lines may be."""
     console = TableConsole()
-    return console if console.is_terminal else TableConsole(width=WIDTH_OF_FILES)
+    asked = os.environ.get("COLUMNS", "").isdecimal()
+    return console if console.is_terminal or asked else TableConsole(width=WIDTH_OF_FILES)
 
 
 def printable(text: str) -> str:
