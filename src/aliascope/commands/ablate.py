@@ -150,6 +150,7 @@ def _planned(
 ) -> AblationOptions:
     """Say what will be done, and about how long that takes."""
     from aliascope.evaluation.ablation import plan
+    from aliascope.runs.shown import counted
 
     planned = plan(loaded, images, options, sites, device=device)
     if team.leads:
@@ -157,8 +158,9 @@ def _planned(
         lines = [planned.note] if planned.note else []
         lines += [
             f"changing {', '.join(names)}",
-            f"{len(planned.options.trials)} changed passes a batch, {planned.passes:,} passes in "
-            f"all, about {_time(planned.seconds / team.size)}",
+            f"{counted(len(planned.options.trials), 'changed pass', 'es')} a batch, "
+            f"{counted(planned.passes, 'pass', 'es')} in all, about "
+            f"{_time(planned.seconds / team.size)}",
         ]
         for line in lines:
             print(line, file=sys.stderr)

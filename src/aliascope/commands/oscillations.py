@@ -230,6 +230,7 @@ def sweep(
     from aliascope.oscillations import Recipe
     from aliascope.oscillations.sweep import grid
     from aliascope.oscillations.sweep import sweep as run_sweep
+    from aliascope.runs.shown import counted
 
     chosen = _devices(devices)
     names = _network_names(networks)
@@ -259,7 +260,7 @@ def sweep(
                 "training", done, total, _epochs_a_minute, f"; {', '.join(trained)}"
             ),
         )
-    print(f"{len(recipes)} runs are in {results.path}")
+    print(f"{counted(len(recipes), 'run')} in {results.path}")
     print(f"next: aliascope oscillations plot {output}")
 
 

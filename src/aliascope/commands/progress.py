@@ -117,13 +117,14 @@ def going_through_images(
         To be called with the number of images done and of all; None where another process speaks.
     """
     from aliascope.evaluation.team import QuietError
+    from aliascope.runs.shown import counted
 
     so_far = 0
 
     def kept() -> str:
         return (
-            f" after {so_far} images, kept in {folder}; run the same command with --resume to "
-            "go on."
+            f" after {counted(so_far, 'image')}, kept in {folder}; run the same command with "
+            "--resume to go on."
         )
 
     with interruptible(kept if leads else None), progress() as report:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from aliascope.errors import AliascopeError
 from aliascope.files import plain, replacing, writing
-from aliascope.runs.shown import between, percent
+from aliascope.runs.shown import between, counted, percent
 
 NONE, ALL, MOST, STEM = "none", "all", "most", "stem"
 """The network as it is; words for sites."""
@@ -255,7 +255,7 @@ class Advice:
             if not math.isnan(row[column]):
                 word = "aliased energy" if name == "energy" else name
                 lines.append(f"{word} {percent(row[column])} %, before {percent(before[column])} %")
-        lines.append(f"{row['n']:.0f} images")
+        lines.append(counted(int(row["n"]), "image"))
         return [lines[0], *(f"  {line}" for line in lines[1:])]
 
     # -- showing ---------------------------------------------------------------------------------
@@ -275,14 +275,14 @@ class Advice:
                 "removing which has at least a tenth of the largest effect ("
                 f"{word[of['stages'][0]['measure']]}, first {of['stages'][0]['images']} images)."
             )
-        words = [f"{of['images']:,} image{'' if of['images'] == 1 else 's'}"]
+        words = [counted(of["images"], "image")]
         words += [f"consistency under {of['shift']}"] if of["shift"] else []
         words.append(f"aliased energy of the sites of rate {of['rate']}")
         if of["recalibrate"]:
             words.append(f"batch norm re-estimated from {of['recalibrate']} other images")
         timed = of["timed"]
         words.append(
-            f"time of {timed['images']} images on {of['device']}, medians of "
+            f"time of {counted(timed['images'], 'image')} on {of['device']}, medians of "
             f"{timed['repetitions']} passes in turn"
         )
         return [*lines, "; ".join([*words, "95 % intervals over images"]) + "."]
@@ -301,8 +301,8 @@ class Advice:
         fell = change[change < 0]
         if fell.empty:
             return (
-                f"Accuracy fell under none of {len(rows)} candidates on these images; without "
-                "retraining it mostly does."
+                f"Accuracy fell under none of {counted(len(rows), 'candidate')} on these images; "
+                "without retraining it mostly does."
             )
         lost = int(self._loses(rows).sum())
         return (

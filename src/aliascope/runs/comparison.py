@@ -18,6 +18,7 @@ from aliascope.runs.energy import ENERGY
 from aliascope.runs.fractions import fractions_of
 from aliascope.runs.measurement import Measurement, load
 from aliascope.runs.paired import NOTHING, Change, mean_change, paired_change
+from aliascope.runs.shown import counted
 from aliascope.runs.values import KEY
 
 CRITERION = ("threshold_db", "reference", "grid", "fold_scale")
@@ -154,7 +155,7 @@ class Comparison:
         return Plots(self, ["comparison"])
 
     def __repr__(self) -> str:
-        lines = [self.table().round(4).to_string(), f"{len(self.images)} images", *self.notes]
+        lines = [self.table().round(4).to_string(), counted(len(self.images), "image"), *self.notes]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

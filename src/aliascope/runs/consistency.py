@@ -25,7 +25,7 @@ from aliascope.runs.shift_parts import (
     write_description,
     write_part,
 )
-from aliascope.runs.shown import between, percent
+from aliascope.runs.shown import between, counted, percent
 
 MEANS = ("consistency", "worst", "mac")
 """Columns that every table of kinds has, with ``_low`` and ``_high``."""
@@ -279,7 +279,7 @@ class Consistency:
             if protocol["drawn"] != "not drawn":
                 words.append(f"drawn {protocol['drawn']}, seed {self._seed}")
         n = self.rows["sample"].nunique()
-        words.append(f"{n:,} image{'' if n == 1 else 's'}")
+        words.append(counted(n, "image"))
         words += [f"under {handler}" for handler in self.description.get("under") or ()]
         words.append("95 % intervals over images")
         if protocol.get("drawn", "").startswith("once"):

@@ -258,7 +258,7 @@ def p_value(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str, ending: str = "s") -> str:
     """Write a number with its noun.
 
     Examples
@@ -266,7 +266,7 @@ def counted(number: int, noun: str) -> str:
     >>> counted(1, "image"), counted(50000, "image")
     ('1 image', '50,000 images')
     """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else ending}"
 
 
 def between(low: float, high: float) -> str:
