@@ -131,7 +131,12 @@ def test_table_and_figure_come_from_the_command(swept):
     folder, _, _ = swept
     shown = aliascope("table", folder)
     assert shown.returncode == 0
-    assert shown.stdout.splitlines()[0].split()[:4] == ["network", "parameters", "A", "runs"]
+    assert shown.stdout.strip().splitlines()[0].split()[:4] == [
+        "network",
+        "parameters",
+        "A",
+        "runs",
+    ]
     assert "fc-2h-55" in shown.stdout
     drawn = aliascope("plot", folder, "-o", folder / "a.svg")
     assert drawn.returncode == 0 and (folder / "a.svg").stat().st_size > 10_000

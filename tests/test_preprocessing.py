@@ -66,6 +66,25 @@ def test_a_recipe_agrees_with_torchvisions_own() -> None:
     assert torch.allclose(ours, Swin_T_Weights.DEFAULT.transforms()(picture), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "interpolation", ["nearest", "nearest-exact", "bilinear", "bicubic", "box"]
+)
+@pytest.mark.parametrize("size", [(31, 47), (48, 33), (40, 40), (200, 41), (29, 29)])
+def test_pixels_are_torchvisions(interpolation: str, size: tuple[int, int]) -> None:
+    from torchvision.transforms import InterpolationMode, functional
+
+    noise = np.random.default_rng(sum(size)).integers(0, 256, (*size, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise)
+    for resize, crop in [(None, 29), (29, None), (40, 33), (61, 60)]:
+        ours = Preprocessing(resize, crop, interpolation, (0,), (1,)).transform(picture)
+        theirs = picture
+        if resize:
+            how = InterpolationMode(interpolation)
+            theirs = functional.resize(picture, [resize], interpolation=how)
+        theirs = functional.center_crop(theirs, [crop]) if crop else theirs
+        assert torch.equal(ours, functional.to_tensor(theirs))
+
+
 def test_a_recipe_survives_pickling_and_becomes_a_dictionary() -> None:
     assert pickle.loads(pickle.dumps(IMAGENET_PREPROCESSING)) == IMAGENET_PREPROCESSING
     assert Preprocessing(**dataclasses.asdict(IMAGENET_PREPROCESSING)) == IMAGENET_PREPROCESSING

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -20,15 +21,16 @@ from aliascope.errors import AliascopeError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-INTERPOLATIONS = (
-    "nearest",
-    "nearest-exact",
-    "bilinear",
-    "bicubic",
-    "box",
-    "hamming",
-    "lanczos",
-)
+INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "nearest-exact": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+"""Pillow's, by torchvision's names."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,6 @@ class Preprocessing:
         >>> as_is.transform(Image.new("RGB", (2, 1), (255, 0, 51)))[:, 0, 0]
         tensor([1.0000, 0.0000, 0.2000])
         """
-        from torchvision.transforms import InterpolationMode, functional
-
         if image.mode[0] in "IF":
             raise AliascopeError(
                 f"The picture's mode is {image.mode}, which RGB would clip: save it with 8 bits "
@@ -134,16 +134,16 @@ class Preprocessing:
                     f"The picture is {image.width} × {image.height}, too long and thin to resize "
                     f"its shorter side to {self.resize}: leave it out."
                 )
-            mode = InterpolationMode(self.interpolation)
-            image = functional.resize(image, [self.resize], interpolation=mode)
+            image = _resized(image, self.resize, INTERPOLATIONS[self.interpolation])
         if self.crop is not None:
             if min(image.size) < self.crop:
                 raise AliascopeError(
                     f"The picture is {image.width} × {image.height}, smaller than the crop of "
                     f"{self.crop}: pass a smaller crop or a resize."
                 )
-            image = functional.center_crop(image, [self.crop])
-        return functional.pil_to_tensor(image).to(torch.float32) / 255
+            image = _centre_of(image, self.crop)
+        values = torch.from_numpy(np.array(image, dtype=np.uint8))
+        return values.permute(2, 0, 1).contiguous().to(torch.float32) / 255
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Do what `transform` does, so that a recipe can be passed where a function is wanted."""
@@ -166,6 +166,26 @@ class Preprocessing:
         crop = f"centre crop {self.crop} × {self.crop}" if self.crop else "no crop"
         mean, std = (", ".join(f"{value:.6g}" for value in row) for row in (self.mean, self.std))
         return f"{size}, {crop}, mean ({mean}), std ({std})"
+
+
+# Resized, cut and read by Pillow, as torchvision.transforms has it, to which the tests hold it.
+# Importing torchvision loads torch's compiler as well, which takes as long as torch itself.
+
+
+def _resized(image: Image.Image, shorter: int, how: Image.Resampling) -> Image.Image:
+    """Resize the shorter side."""
+    width, height = image.size
+    if width <= height:
+        size = (shorter, int(shorter * height / width))
+    else:
+        size = (int(shorter * width / height), shorter)
+    return image if size == image.size else image.resize(size, how)
+
+
+def _centre_of(image: Image.Image, side: int) -> Image.Image:
+    """Cut a square out of the middle."""
+    left, top = (round((n - side) / 2) for n in image.size)
+    return image.crop((left, top, left + side, top + side))
 
 
 IMAGENET_PREPROCESSING = Preprocessing(256, 224, "bilinear", IMAGENET_MEAN, IMAGENET_STD)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from aliascope.runs.fractions import CONFIDENCE
+from aliascope.runs.intervals import wilson
 
 ACCURACIES = ("top1", "top5")
 """Columns of the samples that say whether the label is among so many most likely classes."""
@@ -28,13 +28,10 @@ def accuracy_of(samples: pd.DataFrame) -> pd.DataFrame:
     >>> accuracy_of(pd.DataFrame({"top1": [True, None, False]})).loc["top1", "n"]
     np.int64(2)
     """
-    from scipy import stats
-
     rows = {}
     for column in ACCURACIES:
         if column in samples and len(known := samples[column].dropna()):
             correct, n = int(known.astype(bool).sum()), len(known)
-            interval = stats.binomtest(correct, n).proportion_ci(CONFIDENCE, method="wilson")
-            rows[column] = (correct, n, correct / n, interval.low, interval.high)
+            rows[column] = (correct, n, correct / n, *wilson(correct, n))
     columns = ["correct", "n", "accuracy", "low", "high"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)

@@ -10,11 +10,10 @@ import pandas as pd
 from aliascope.categories import COLUMNS, Category
 from aliascope.errors import AliascopeError
 from aliascope.runs.arrays import Array
+from aliascope.runs.intervals import student
 from aliascope.runs.tables import Tables
 
 ACCOUNTINGS = ("exact", "published")
-
-CONFIDENCE = 0.95
 
 
 def check_accounting(accounting: str) -> None:
@@ -126,13 +125,11 @@ def mean_and_interval(fractions: Array) -> dict[str, float]:
 
 def half_interval(values: Array) -> Array:
     """Half the width of Student's t interval of a mean over samples, (n, columns); NaN for one."""
-    from scipy import stats
-
     n = len(values)
     if n < 2:
         return np.full(values.shape[1], np.nan)
     error = values.std(axis=0, ddof=1) / np.sqrt(n)
-    return np.asarray(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * error)
+    return np.asarray(student(n) * error)
 
 
 def fractions_table(rows: dict[str, dict[str, float]], index: str) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from aliascope.runs.arrays import Array
-from aliascope.runs.fractions import CONFIDENCE
+from aliascope.runs.intervals import CONFIDENCE, wilson
 
 RESAMPLES = 2000
 
@@ -44,11 +44,7 @@ def over_images(values: Array, seed: int = 0) -> tuple[float, float]:
     if len(values) == 0:
         return np.nan, np.nan
     if np.isin(values, (0.0, 1.0)).all():
-        from scipy import stats
-
-        count = int(values.sum())
-        found = stats.binomtest(count, len(values)).proportion_ci(CONFIDENCE, method="wilson")
-        return float(found.low), float(found.high)
+        return wilson(int(values.sum()), len(values))
     if len(values) < 2:
         return np.nan, np.nan
     ends = (50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE))

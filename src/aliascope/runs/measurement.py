@@ -743,6 +743,6 @@ def load(folder: str | os.PathLike[str]) -> Measurement:
     --------
     >>> load("no/such/folder")
     Traceback (most recent call last):
-    aliascope.errors.AliascopeError: no/such/folder holds no run ...
+    aliascope.errors.AliascopeError: no/such/folder holds no run...
     """
     return Measurement(Store.existing(folder))

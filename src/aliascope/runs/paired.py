@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from aliascope.runs.fractions import CONFIDENCE
+from aliascope.runs.intervals import CONFIDENCE, student, wilson
 
 Array = np.ndarray[Any, Any]
 
@@ -163,22 +163,6 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a proportion; NaN of nothing.
-
-    Examples
-    --------
-    >>> [round(end, 3) for end in wilson(20, 20)]
-    [0.839, 1.0]
-    """
-    from scipy import stats
-
-    if n == 0:
-        return math.nan, math.nan
-    interval = stats.binomtest(hits, n).proportion_ci(CONFIDENCE, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
 def share(values: Sequence[float] | Array) -> tuple[float, float, float]:
     """Mean of shares with its 95 % interval: Wilson's where each is 0 or 1, else Student's t.
 
@@ -219,6 +203,6 @@ def _student(differences: Array) -> Change:
     error = float(differences.std(ddof=1)) / math.sqrt(n)
     if error == 0:
         return Change(mean, mean, mean, 1.0 if mean == 0 else 0.0, n)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * error
+    half = student(n) * error
     p = float(2 * stats.t.sf(abs(mean) / error, n - 1))
     return Change(mean, mean - half, mean + half, p, n)
