@@ -98,7 +98,7 @@ def test_where_noise_aliases_onto_the_classes_the_ideal_filter_raises_accuracy()
     assert ideal["accuracy_change_low"] > 0 and ideal["p"] < 0.001
     assert plain["aliased_energy"] > 0.5 and ideal["aliased_energy"] < 1e-5
     assert found.choice == ("ideal", "all")
-    assert "none of 1 candidates" in repr(found) and "mostly does" in repr(found)
+    assert "none of 1 candidate on" in repr(found) and "mostly does" in repr(found)
 
 
 def test_a_network_that_uses_what_aliases_loses_and_it_is_said():

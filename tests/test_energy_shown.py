@@ -124,10 +124,13 @@ def test_a_run_of_energy_alone_has_no_categories():
     assert "tangled" not in text and "aliased energy" in text
 
 
-def test_show_says_settings_and_range_over_thresholds_in_its_last_line(folder, capsys):
+def test_show_ends_with_settings_the_range_over_thresholds_and_where_the_run_is(folder, capsys):
     assert run("show", folder) == 0
     out = capsys.readouterr().out
-    last = out.strip().splitlines()[-1]
+    where = out.split("12 images, exact accounting")[-1]
+    last, where = f"12 images, exact accounting{where}".rsplit("run in ", 1)
+    last = " ".join(last.split())
+    assert where.strip() == str(folder)
     assert (
         "12 images, exact accounting; a fold counts down to 20 dB below the largest power" in last
     )

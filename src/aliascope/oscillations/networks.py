@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, conv1x1, conv3x3
 
 from aliascope.errors import AliascopeError
 
@@ -55,7 +54,7 @@ class ResNet(nn.Module):
 
     def __init__(self, widths: tuple[int, int, int], blocks: int, *, classes: int = 400) -> None:
         super().__init__()
-        self.conv1 = conv3x3(1, widths[0])
+        self.conv1 = nn.Conv2d(1, widths[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU(inplace=True)
         channels = widths[0]
@@ -78,6 +77,9 @@ class ResNet(nn.Module):
 
 
 def _stage(channels: int, width: int, stride: int, blocks: int) -> nn.Sequential:
+    # Loaded here: fully connected networks, images and tables do without.
+    from torchvision.models.resnet import BasicBlock, conv1x1
+
     shortcut = None
     if stride != 1 or channels != width:
         shortcut = nn.Sequential(conv1x1(channels, width, stride), nn.BatchNorm2d(width))
