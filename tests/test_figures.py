@@ -16,7 +16,8 @@ from aliascope import figures
 from aliascope.categories import COLUMNS
 from aliascope.commands import tables
 from aliascope.figures.bars import sorted_channels
-from aliascope.figures.layout import PALEST, contrast, fitted, shade, text_width
+from aliascope.figures.layout import fitted, text_width
+from aliascope.figures.shades import PALEST, contrast, shade
 from aliascope.palette import PALETTES, RING_ORDER
 from aliascope.runs.comparisons import comparison, over_epsilon
 from aliascope.runs.conditions import CLEAN, Condition

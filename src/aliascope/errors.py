@@ -62,11 +62,21 @@ def nearest(name: str, names: Sequence[str], *, parts: bool = False) -> str:
     """
     begins = [each for each in names if parts and name and each.startswith(name)]
     if begins:
-        more = ", ..." if len(begins) > MOST_NEAR else ""
-        return f" (sites that begin with it: {', '.join(begins[:MOST_NEAR])}{more})"
+        return f" (sites that begin with it: {first_of(begins)})"
     near = difflib.get_close_matches(name, names, n=1)
     near = near or [each for each in names if parts and name and name in each][:1]
     return f" (did you mean {near[0]}?)" if near else ""
+
+
+def first_of(names: Sequence[str]) -> str:
+    """Name the first few of many.
+
+    Examples
+    --------
+    >>> first_of(["a", "b"]), first_of("abcdefghij")
+    ('a, b', 'a, b, c, d, e, f, g, h, ...')
+    """
+    return ", ".join([*names[:MOST_NEAR], *(["..."] if len(names) > MOST_NEAR else [])])
 
 
 def first_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from aliascope.errors import MOST_NEAR, AliascopeError, nearest
+from aliascope.errors import AliascopeError, first_of, nearest
 
 LONGEST_STEM = 40
 """Characters of a file's name that its draft's name has, which needs room for more."""
@@ -151,8 +151,7 @@ def nearest_folder(folder: Path, file: str) -> str:
     try:
         inside = sorted(str(each.parent) for each in folder.glob(f"*/{file}"))
         if inside:
-            more = ", ..." if len(inside) > MOST_NEAR else ""
-            return f" (there are {', '.join(inside[:MOST_NEAR])}{more})"
+            return f" (there are {first_of(inside)})"
         beside = [*folder.parent.glob(f"*/{file}")]
         beside = beside or [*Path().glob(f"*/{file}"), *Path().glob(f"*/*/{file}")]
         return nearest(str(folder), [str(each.parent) for each in beside])

@@ -178,13 +178,14 @@ class Measuring:
             self.name, weights=self.weights, resize=self.resize, crop=self.crop, seed=self.seed
         )
         place = own_device(self.device)
-        costs = None
+        costs = shifted = None
+        if wanted & {COST, *SHIFTED}:
+            seen = probe(loaded, place)
         if COST in wanted:
-            each, overall = filter_costs(
-                loaded, self.filter, probe(loaded, place).sites, device=place
-            )
+            each, overall = filter_costs(loaded, self.filter, seen.sites, device=place)
             costs = {**each, OVERALL: overall}
-        shifted = self._shifted(loaded, place) if wanted & set(SHIFTED) else None
+        if wanted & set(SHIFTED):
+            shifted = self._shifted(loaded, place, seen.classes)
         measures = ("energy", "categories") if wanted & set(COLUMNS) else ("energy",)
         measurement = None
         if wanted & {ENERGY, ACCURACY, *COLUMNS}:
@@ -209,8 +210,7 @@ class Measuring:
             found.table()  # read before the folder goes
             return found
 
-    def _shifted(self, loaded: LoadedModel, device: str) -> Consistency:
-        from aliascope.evaluation.probe import probe
+    def _shifted(self, loaded: LoadedModel, device: str, classes: int | None) -> Consistency:
         from aliascope.evaluation.shift_folder import shift_images
         from aliascope.evaluation.shift_options import ShiftOptions
         from aliascope.filters.written import filtering
@@ -219,7 +219,6 @@ class Measuring:
         options = ShiftOptions(
             max_samples=self.max_samples, batch_size=self.batch_size, seed=self.seed
         )
-        classes = probe(loaded, device).classes
         with tempfile.TemporaryDirectory() as folder, filtering(loaded.network, self.filter):
             return shift_images(
                 loaded,

@@ -14,11 +14,12 @@ from matplotlib.patches import Patch, Rectangle
 
 from aliascope.errors import AliascopeError
 from aliascope.figures.energy import draw_energy
-from aliascope.figures.layout import Page, counted, fitted, images, text_width
+from aliascope.figures.layout import Page, fitted, images, text_width
 from aliascope.runs.ablation import Ablation
 from aliascope.runs.changed import ALL, members
 from aliascope.runs.effects import CONTROL, DRAWN, QUANTITIES, effects, energies
 from aliascope.runs.energy import ENERGY
+from aliascope.runs.shown import counted
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -12,11 +12,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter
 from matplotlib.transforms import ScaledTranslation
 
-from aliascope.figures.layout import THIN, Page, counted
+from aliascope.figures.layout import THIN, Page
 from aliascope.palette import palette
 from aliascope.runs.accuracy import ACCURACIES
 from aliascope.runs.comparisons import over_epsilon
 from aliascope.runs.measurement import Measurement
+from aliascope.runs.shown import counted
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -12,17 +12,11 @@ from matplotlib.patheffects import withStroke
 
 from aliascope.categories import COLUMNS
 from aliascope.errors import AliascopeError
-from aliascope.figures.layout import (
-    Page,
-    category_handles,
-    counted,
-    fitted,
-    images,
-    text_width,
-)
+from aliascope.figures.layout import Page, category_handles, fitted, images, text_width
 from aliascope.figures.stages import draw_stages
 from aliascope.palette import palette
 from aliascope.runs.measurement import Measurement
+from aliascope.runs.shown import counted
 
 if TYPE_CHECKING:
     from typing import Unpack

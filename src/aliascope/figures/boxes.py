@@ -13,19 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from aliascope.categories import COLUMNS, LABELS
-from aliascope.figures.layout import (
-    Page,
-    Sheet,
-    counted,
-    images,
-    ink_on,
-    mixed_with_white,
-    text_width,
-)
+from aliascope.figures.layout import Page, Sheet, images, text_width
+from aliascope.figures.shades import ink_on, mixed_with_white
 from aliascope.palette import palette
 from aliascope.runs.arrays import Array
 from aliascope.runs.comparisons import FEWEST_TESTED, GROUPS, comparison, per_image
 from aliascope.runs.measurement import Measurement
+from aliascope.runs.shown import counted
 
 if TYPE_CHECKING:
     from typing import Unpack

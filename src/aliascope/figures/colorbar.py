@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from aliascope.categories import COLUMNS, LABELS
-from aliascope.figures.layout import THIN, Page, ink_on, text_width
+from aliascope.figures.layout import THIN, Page, text_width
+from aliascope.figures.shades import ink_on
 from aliascope.palette import palette
 
 if TYPE_CHECKING:

@@ -14,20 +14,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from aliascope.errors import AliascopeError
-from aliascope.figures.layout import (
-    Page,
-    category_handles,
-    counted,
-    fitted,
-    images,
-    mixed_with_white,
-    text_width,
-)
+from aliascope.figures.layout import Page, category_handles, fitted, images, text_width
+from aliascope.figures.shades import mixed_with_white
 from aliascope.figures.stages import draw_stages
 from aliascope.palette import palette
 from aliascope.runs.energy import ENERGY, FEWEST_KEPT, INTERVAL
 from aliascope.runs.measurement import Measurement
-from aliascope.runs.shown import level_of, percent
+from aliascope.runs.shown import counted, level_of, percent
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -11,19 +11,11 @@ from matplotlib.figure import Figure
 
 from aliascope.categories import COLUMNS, LABELS
 from aliascope.errors import AliascopeError
-from aliascope.figures.layout import (
-    MARGIN,
-    Page,
-    Sheet,
-    counted,
-    fitted,
-    images,
-    ink_on,
-    shade,
-    text_width,
-)
+from aliascope.figures.layout import MARGIN, Page, Sheet, fitted, images, text_width
+from aliascope.figures.shades import ink_on, shade
 from aliascope.palette import RING_ORDER, palette
 from aliascope.runs.measurement import Measurement
+from aliascope.runs.shown import counted
 
 if TYPE_CHECKING:
     from typing import Unpack

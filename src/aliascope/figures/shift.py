@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from aliascope.errors import AliascopeError
-from aliascope.figures.layout import THIN, Page, counted
+from aliascope.figures.layout import THIN, Page
 from aliascope.runs.consistency import Consistency
-from aliascope.runs.shown import between, percent
+from aliascope.runs.shown import between, counted, percent
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -12,18 +12,12 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from aliascope.errors import AliascopeError
-from aliascope.figures.layout import (
-    THIN,
-    Page,
-    counted,
-    frequency_edges,
-    frequency_ticks,
-    text_width,
-)
+from aliascope.figures.layout import THIN, Page, frequency_edges, frequency_ticks, text_width
 from aliascope.runs.arrays import Array
 from aliascope.runs.conditions import CLEAN
 from aliascope.runs.mean_spectrum import MeanSpectrum, mean_spectrum
 from aliascope.runs.measurement import Measurement
+from aliascope.runs.shown import counted
 
 if TYPE_CHECKING:
     from typing import Unpack

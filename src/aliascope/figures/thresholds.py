@@ -9,10 +9,12 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from aliascope.figures.layout import Page, counted, images, shade, text_width
+from aliascope.figures.layout import Page, images, text_width
+from aliascope.figures.shades import shade
 from aliascope.figures.stages import MANY, stage_starts
 from aliascope.palette import palette
 from aliascope.runs.measurement import Measurement
+from aliascope.runs.shown import counted
 
 if TYPE_CHECKING:
     from typing import Unpack

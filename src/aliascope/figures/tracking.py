@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from aliascope.errors import AliascopeError
-from aliascope.figures.layout import Page, counted, fitted, text_width
+from aliascope.figures.layout import Page, fitted, text_width
+from aliascope.runs.shown import counted
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -8,15 +8,20 @@ import pandas as pd
 
 from aliascope.categories import COLUMNS, LABELS
 from aliascope.palette import RING_ORDER, palette
-from aliascope.runs.comparisons import GROUPS, comparison, epsilons, harmed, per_image, quantiles
+from aliascope.runs.comparisons import (
+    FEWEST_TESTED,
+    GROUPS,
+    comparison,
+    epsilons,
+    harmed,
+    per_image,
+    quantiles,
+)
 from aliascope.runs.energy import ENERGY, FEWEST_KEPT, INTERVAL
 from aliascope.runs.measurement import Measurement
 
 DRAWN_POINTS = 150
 """Images drawn as points beside a box; of more, the box alone is drawn."""
-
-FEWEST_COMPARED = 3
-"""Images that each side of a comparison needs before a test is worth its name."""
 
 Block = dict[str, Any]
 
@@ -262,7 +267,7 @@ def _distribution(fractions: pd.DataFrame) -> Block:
 
 def _test(table: pd.DataFrame) -> Block | None:
     right, wrong = (int(table[f"n_{group}"].iloc[0]) for group in GROUPS)
-    if min(right, wrong) < FEWEST_COMPARED:
+    if min(right, wrong) < FEWEST_TESTED:
         return None
     return {
         str(key): {"p": float(row["p"]), "larger": float(row["U"]) / (right * wrong)}

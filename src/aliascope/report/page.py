@@ -27,6 +27,7 @@ from aliascope.runs.consistency import Consistency
 from aliascope.runs.description import CriterionOfRun
 from aliascope.runs.fractions import check_accounting
 from aliascope.runs.measurement import Measurement
+from aliascope.runs.shown import prepared
 
 SCRIPT = (
     *("elements", "link", "tables", "ring", "energy", "ablation", "consistency", "comparison"),
@@ -178,7 +179,7 @@ def about(measurement: Measurement, accounting: str) -> list[list[str]]:
         ["Network", model.get("name")],
         ["Weights", model.get("weights")],
         ["SHA-256 of the weights", model.get("weights_sha256")],
-        ["Preparation of images", _preparation(model.get("preprocessing") or {})],
+        ["Preparation of images", _preparation(model.get("preprocessing"))],
         ["Images", data.get("name")],
         ["Attack", _attack(options)],
         *([] if criterion is None else _criterion(criterion)),
@@ -211,12 +212,8 @@ def _criterion(criterion: CriterionOfRun) -> list[list[Any]]:
     ]
 
 
-def _preparation(recipe: Block) -> str:
-    if not recipe:
-        return ""
-    resize, crop = recipe.get("resize"), recipe.get("crop")
-    size = f"shorter side to {resize} ({recipe.get('interpolation')})" if resize else "not resized"
-    return f"{size}, " + (f"centre crop {crop} × {crop}" if crop else "not cropped")
+def _preparation(recipe: Block | None) -> str:
+    return prepared(recipe) if recipe else ""
 
 
 def _attack(options: Block) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from aliascope.categories import COLUMNS, LABELS
-from aliascope.report.numbers import FEWEST_COMPARED, Block
+from aliascope.report.numbers import Block
+from aliascope.runs.comparisons import FEWEST_TESTED
 from aliascope.runs.conditions import CLEAN
 from aliascope.runs.energy import FEWEST_KEPT
 from aliascope.runs.measurement import Measurement
@@ -409,7 +410,7 @@ def compared(groups: Block) -> str:
         f"and {percent(medians[1])} of the incorrect ones."
     )
     if groups["test"] is None:
-        return f"{words} With fewer than {FEWEST_COMPARED} on one side, no test is made."
+        return f"{words} With fewer than {FEWEST_TESTED} on one side, no test is made."
     different = [key for key in COLUMNS if groups["test"][key]["p"] < SIGNIFICANT]
     if not different:
         return (

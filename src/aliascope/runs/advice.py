@@ -14,6 +14,7 @@ import pandas as pd
 
 from aliascope.errors import AliascopeError
 from aliascope.files import plain, replacing, writing
+from aliascope.runs.plain_tables import aligned, html_table
 from aliascope.runs.shown import between, counted, percent
 
 NONE, ALL, MOST, STEM = "none", "all", "most", "stem"
@@ -341,26 +342,10 @@ class Advice:
         return json.dumps(plain(content), indent=1, ensure_ascii=False)
 
     def __repr__(self) -> str:
-        heads, rows = self.cells()
-        lines = [heads, *rows]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        aligned = [
-            "  ".join(
-                cell.ljust(width) if place < 2 else cell.rjust(width)
-                for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        ]
-        return "\n".join([*aligned, *self.said()])
+        return "\n".join([*aligned(*self.cells(), words=2), *self.said()])
 
     def _repr_html_(self) -> str:
-        heads, rows = self.cells()
-        head = "".join(f"<th>{escape(name)}</th>" for name in heads)
-        body = "".join(
-            f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
-        )
-        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        return table + "".join(f"<p>{escape(line)}</p>" for line in self.said())
+        return html_table(*self.cells()) + "".join(f"<p>{escape(line)}</p>" for line in self.said())
 
 
 SHOWN = {

@@ -16,6 +16,7 @@ from aliascope.errors import AliascopeError
 from aliascope.files import plain
 from aliascope.runs.drawing import Plots
 from aliascope.runs.image_intervals import over_images
+from aliascope.runs.plain_tables import aligned, html_table
 from aliascope.runs.shift_parts import (
     COLUMNS,
     DESCRIPTION,
@@ -340,26 +341,10 @@ class Consistency:
         return Plots(self, ["shift"])
 
     def __repr__(self) -> str:
-        heads, rows = self.cells()
-        lines = [heads, *rows]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        aligned = [
-            "  ".join(
-                cell.rjust(width) if place else cell.ljust(width)
-                for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-            )
-            for line in lines
-        ]
-        return "\n".join([*aligned, self.said()])
+        return "\n".join([*aligned(*self.cells()), self.said()])
 
     def _repr_html_(self) -> str:
-        heads, rows = self.cells()
-        head = "".join(f"<th>{escape(name)}</th>" for name in heads)
-        body = "".join(
-            f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
-        )
-        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        return f"{table}<p>{escape(self.said())}</p>"
+        return f"{html_table(*self.cells())}<p>{escape(self.said())}</p>"
 
 
 def _mean_with_interval(column: str, values: pd.Series[float], seed: int) -> dict[str, float]:

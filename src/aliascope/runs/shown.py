@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from html import escape
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from aliascope.runs.conditions import Condition
 from aliascope.runs.description import CriterionOfRun
 from aliascope.runs.energy import ENERGY, INTERVAL
 from aliascope.runs.fractions import check_accounting
+from aliascope.runs.plain_tables import aligned, html_table
 from aliascope.runs.sites import times
 
 SETTINGS = ("model", "data", "criterion", "measures", "options", "detail", "device", "versions")
@@ -282,28 +284,12 @@ def between(low: float, high: float) -> str:
 
 def text_of(measurement: Measurement) -> str:
     """Write a measurement as a table of text, with a line of what it is of."""
-    heads, rows = rows_of(measurement)
-    lines = [heads, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    aligned = [
-        "  ".join(
-            cell.ljust(width) if place < 3 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
-    return "\n".join([*aligned, said_of(measurement)])
+    return "\n".join([*aligned(*rows_of(measurement), words=3), said_of(measurement)])
 
 
 def html_of(measurement: Measurement) -> str:
     """Write a measurement as an HTML table, with a line of what it is of."""
-    heads, rows = rows_of(measurement)
-    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
-    )
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f"{table}<p>{escape(said_of(measurement))}</p>"
+    return f"{html_table(*rows_of(measurement))}<p>{escape(said_of(measurement))}</p>"
 
 
 def described(run: dict[str, Any]) -> list[str]:
@@ -339,7 +325,7 @@ def described(run: dict[str, Any]) -> list[str]:
     lines = [", ".join(words)] if model or data else []
     recipe = model.get("preprocessing")
     if recipe:
-        lines.append(f"images: {_prepared(recipe)}")
+        lines.append(f"images: {prepared(recipe)}")
     if options.get("intervene"):
         lines.append(f"intervening: {', '.join(map(str, options['intervene']))}")
     if options.get("attack"):
@@ -349,7 +335,14 @@ def described(run: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _prepared(recipe: dict[str, Any]) -> str:
+def prepared(recipe: Mapping[str, Any]) -> str:
+    """Say how images are made ready, by what a run records of it.
+
+    Examples
+    --------
+    >>> prepared({"resize": 256, "interpolation": "bilinear", "crop": 224})
+    'shorter side to 256 (bilinear), centre crop 224 × 224'
+    """
     resize, crop = recipe.get("resize"), recipe.get("crop")
     size = f"shorter side to {resize} ({recipe.get('interpolation')})" if resize else "not resized"
     return f"{size}, {f'centre crop {crop} × {crop}' if crop else 'not cropped'}"

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
-from aliascope.figures.layout import COLUMN, MEDIUM, Page, Sheet, counted
+from aliascope.figures.layout import COLUMN, MEDIUM, Page, Sheet
+from aliascope.runs.shown import counted
 
 LOOKS: dict[str, dict[str, Any]] = {
     "fc-1h": {"color": "#1f77b4", "ls": ":", "marker": "d"},
