@@ -213,6 +213,9 @@ def test_the_table_and_the_figure_say_the_same(tmp_path):
     with pytest.raises(SystemExit) as end:
         main(["plot", "tracking", str(tmp_path / "track.csv"), "-o", str(tmp_path / "t.svg")])
     assert not end.value.code and 'id="stem"' in (tmp_path / "t.svg").read_text()
+    with pytest.raises(SystemExit) as end:  # laid out as every other figure may be
+        main(["plot", "tracking", str(tmp_path / "track.csv"), "--width", "two", "--no-caption"])
+    assert not end.value.code and (tmp_path / "tracking-two.png").is_file()
 
 
 def test_a_file_that_no_tracker_wrote_is_refused_by_name(tmp_path):

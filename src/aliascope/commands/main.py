@@ -22,7 +22,6 @@ from aliascope.commands.help import Grouped, InOrderOfUse
 from aliascope.commands.imagenet import imagenet_app
 from aliascope.commands.oscillations import oscillations_app
 from aliascope.commands.plot import plot_app
-from aliascope.commands.plot_tracking import tracking
 from aliascope.commands.progress import INTERRUPTED
 from aliascope.commands.report import report
 from aliascope.commands.selftest import selftest
@@ -42,7 +41,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-plot_app.command()(tracking)
 app.add_typer(plot_app, name="plot")
 app.add_typer(imagenet_app, name="imagenet")
 app.add_typer(oscillations_app, name="oscillations")

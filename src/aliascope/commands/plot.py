@@ -342,6 +342,42 @@ def plot_comparison(
 
 @plot_app.command()
 @laid_out
+def tracking(
+    csv: Annotated[
+        Path,
+        typer.Argument(metavar="CSV", help="File that Tracker.to_csv wrote.", show_default=False),
+    ],
+    value: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="aliased_energy, no_pass, non_aliased, aliased or tangled; floor_tangled and so "
+            "on, where they were tracked.",
+        ),
+    ] = "aliased_energy",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="PNG, SVG or PDF, by its ending.",
+            show_default="tracking.png beside the CSV",
+        ),
+    ] = None,
+    *,
+    look: dict[str, Any],
+) -> None:
+    """Draw a value of each site over the steps of a training."""
+    from aliascope import figures
+    from aliascope.runs.tracked import read_tracked
+
+    figure = figures.tracking(read_tracked(csv, value), value=value, **look)
+    print(figures.save(figure, output or _place(csv.parent, "tracking", look=look)))
+
+
+@plot_app.command()
+@laid_out
 def ablation(
     run: Run, output: Figure = None, condition: AtCondition = None, *, look: dict[str, Any]
 ) -> None:
