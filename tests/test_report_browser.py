@@ -168,6 +168,25 @@ def test_the_percentages_beside_a_map_are_those_of_the_run(opened, runs):
         assert shown.split()[0] in alt
 
 
+def test_categories_stand_in_their_order_and_the_floor_below_what_it_is_of(opened, runs):
+    browser = opened("energy")
+    parts = browser.execute_script(
+        "return [...document.querySelectorAll('#site-bars rect[data-key]')].map((part) =>"
+        " [part.y.baseVal.value, part.x.baseVal.value, part.width.baseVal.value, part.dataset.key])"
+    )
+    order = ["no_pass", "non_aliased", "aliased", "tangled"]
+    end = max(x + width for _, x, width, _ in parts)
+    for y in {y for y, *_ in parts}:
+        bar = sorted(part[1:] for part in parts if part[0] == y)
+        assert [key for *_, key in bar] == [key for key in order if key in {k for *_, k in bar}]
+        assert bar[-1][0] + bar[-1][1] == pytest.approx(end, abs=0.1)
+    floors = browser.execute_script(
+        "return [...document.querySelectorAll('[data-floor]')].map((each) =>"
+        " each.x.baseVal.value + each.width.baseVal.value)"
+    )
+    assert floors and floors == pytest.approx([end] * len(floors), abs=0.1)
+
+
 def marked(browser):
     return browser.execute_script(
         "return Object.fromEntries([...document.querySelectorAll('[data-point]')]"

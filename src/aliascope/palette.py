@@ -1,4 +1,4 @@
-"""Colours of the four categories, and the orders in which they are drawn; the same everywhere."""
+"""Colours of the four categories, and the ring's order; all else has that of the columns."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ PALETTES = {
 
 RING_ORDER = ("non_aliased", "aliased", "tangled", "no_pass")
 """Of the nested ring: counter-clockwise from three o'clock, as published."""
-
-STACK = ("tangled", "aliased", "non_aliased", "no_pass")
-"""Of bars, left to right or bottom to top: tangled first, so that it can be read off the axis."""
 
 
 def palette(name: str) -> dict[str, str]:

@@ -12,9 +12,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from aliascope.categories import COLUMNS
 from aliascope.errors import AliascopeError
 from aliascope.files import plain, replacing, writing
-from aliascope.palette import STACK
 from aliascope.report import numbers, words
 from aliascope.report.ablation import ablation
 from aliascope.report.comparison import comparison
@@ -152,7 +152,7 @@ def page_data(
         **blocks,
         "condition": measurement.condition.name,
         "under": words.under(measurement),
-        "stack": list(STACK),
+        "order_of_categories": list(COLUMNS),
         "samples": len(measurement.samples),
         "title": title(measurement),
         "ring": numbers.ring(blocks["sites"]),

@@ -1,4 +1,4 @@
-// Site by site: stacked bars of the four categories.
+// Site by site: stacked bars of the four categories, in their order, so that tangled ends at the right.
 
 const drawBars = (sites, width, floors = null) =>
   chartOfSites(sites, width, (part, beside) => barChart(part, width, floors, beside));
@@ -30,17 +30,17 @@ const barChart = (sites, width, floors, beside) => {
         : `tangled ${percent(site.mean.tangled)}`));
     let from = 0;
     const whiskers = [];
-    STACK.forEach((key, k) => {
+    [...ORDER].reverse().forEach((key, k) => { // from the right
       const share = site.mean[key];
       if (share > 0) {
-        chart.append(svg("rect", { x: scale(from), y: top + from0, width: Math.max(0, scale(from + share) - scale(from)),
+        chart.append(svg("rect", { x: scale(1 - from - share), y: top + from0, width: Math.max(0, scale(share) - scale(0)),
           height: thick, fill: byKey[key].colour, class: `part${key === "no_pass" ? " grey" : ""}`, "data-key": key },
           svg("title", {}, `${site.name}: ${byKey[key].label} ${percent(share)} (${range(site.low[key], site.high[key])})`)));
       }
-      // The last part ends at 100 % whatever its size, so an interval there would mislead.
+      // The last part ends at the left whatever its size, so an interval there would mislead.
       if (known(site.low[key]) && k < 3 && site.high[key] - site.low[key] > 1e-4) {
         const y = top + from0 + (k + 1) * (thick / 4);
-        const [x1, x2] = [site.low[key], site.high[key]].map((end) => scale(Math.min(1, Math.max(0, from + end))));
+        const [x1, x2] = [site.low[key], site.high[key]].map((end) => scale(1 - Math.min(1, Math.max(0, from + end))));
         whiskers.push(svg("line", { x1, x2, y1: y, y2: y, class: "halo" }),
           svg("line", { x1, x2, y1: y, y2: y, class: "whisker" }));
       }
@@ -48,7 +48,7 @@ const barChart = (sites, width, floors, beside) => {
     });
     chart.append(...whiskers);
     if (floors && known(floors[site.name])) {
-      chart.append(svg("rect", { x: scale(0), y: top + from0 + thick + 1, width: Math.max(0, scale(floors[site.name]) - scale(0)), height: 5,
+      chart.append(svg("rect", { x: scale(1 - floors[site.name]), y: top + from0 + thick + 1, width: Math.max(0, scale(floors[site.name]) - scale(0)), height: 5,
         fill: byKey.tangled.colour, class: "floor", "data-floor": site.name },
         svg("title", {}, `${site.name}: floor of aliased + tangled ${percent(floors[site.name])}`)));
     }
@@ -57,13 +57,13 @@ const barChart = (sites, width, floors, beside) => {
 };
 
 const siteTable = (sites, overall, caption, floor = null, sort = "sites") => table(caption,
-  ["Site", "Operation", "Rate", "Dense signal", ...STACK.map((key) => byKey[key].label), ...(floor ? ["floor of aliased + tangled"] : [])],
+  ["Site", "Operation", "Rate", "Dense signal", ...ORDER.map((key) => byKey[key].label), ...(floor ? ["floor of aliased + tangled"] : [])],
   [
     ...sites.map((site) => ({ cells: [site.name, site.op, sizeCell(site.rate), sizeCell(site.dense_shape),
-      ...STACK.map((key) => withRange(site.mean[key], site.low[key], site.high[key])),
+      ...ORDER.map((key) => withRange(site.mean[key], site.low[key], site.high[key])),
       ...(floor ? [percentCell(floor.sites[site.name])] : [])] })),
     { cells: [`Mean of ${sites.length} ${sites.length === 1 ? "site" : "sites"}`, "", "", "",
-      ...STACK.map((key) => withRange(overall.mean[key], overall.low[key], overall.high[key])),
+      ...ORDER.map((key) => withRange(overall.mean[key], overall.low[key], overall.high[key])),
       ...(floor ? [percent(floor.overall)] : [])],
       attributes: { class: "current" } },
   ], { sort });

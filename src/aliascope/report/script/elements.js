@@ -3,7 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const pictures = JSON.parse(document.getElementById("pictures").textContent);
 const categories = data.categories;
-const STACK = data.stack;
+const ORDER = data.order_of_categories;
 const byKey = Object.fromEntries(categories.map((c) => [c.key, c]));
 
 const find = (id) => document.getElementById(id);
@@ -52,7 +52,7 @@ const brief = (names) => {
 const wrapping = (name) => name.split(/(?<=\.)/).flatMap((part, i) => (i ? [html("wbr"), part] : [part]));
 const epsilon = (x) => String(Number(x.toPrecision(6)));
 const shares = (fractions) =>
-  STACK.map((key) => `${byKey[key].label} ${percent(fractions[key])}`).join(", ");
+  ORDER.map((key) => `${byKey[key].label} ${percent(fractions[key])}`).join(", ");
 
 // -- pieces
 

@@ -58,7 +58,7 @@ const showPanels = (sample, site, channel, picture) => {
   const fractions = Object.fromEntries(categories.map(({ key }, i) => [key, picture.fractions[i]]));
   panels.push(panel("Category map", withTicks(html("img", { src: picture.map, class: "pixels", "data-panel": "map",
     alt: `Category map of ${where}: ${shares(fractions)}` }), { x: site.ticks.map_x, y: site.ticks.map_y }, "cycles a kept sample"),
-  html("ul", { class: "shares" }, STACK.map((key) => html("li", {}, swatch(key), byKey[key].label,
+  html("ul", { class: "shares" }, ORDER.map((key) => html("li", {}, swatch(key), byKey[key].label,
     html("b", { "data-share": key }, percent(fractions[key]))))),
   `${times(picture.bins)} bins of the decimated spectrum, zero frequency in the middle.` +
     (data.accounting === "published" ? " These four partition the bins (exact accounting)." : "")));

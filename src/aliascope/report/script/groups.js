@@ -17,12 +17,12 @@ const drawGroups = (width) => {
   const gap = 48;
   const each = (width - gap * (columns - 1)) / columns;
   const [row, block, left, right] = [34, 148, 66, 18];
-  const height = Math.ceil(STACK.length / columns) * block - 20;
-  const words = STACK.map((key) => `${byKey[key].label}: ` + names.map((name) =>
+  const height = Math.ceil(ORDER.length / columns) * block - 20;
+  const words = ORDER.map((key) => `${byKey[key].label}: ` + names.map((name) =>
     `${name} ${percent(groups[name].categories[key].quantiles[2])}`).join(", ")).join("; ");
   const chart = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
     "aria-label": `Box plots of each category; medians: ${words}.` });
-  STACK.forEach((key, i) => {
+  ORDER.forEach((key, i) => {
     const sides = names.map((name) => groups[name].categories[key]);
     const axis = axisAround(sides.flatMap(({ quantiles, points }) => [...quantiles, ...points]));
     const scale = (x) => left + ((x - axis.from) / (axis.to - axis.from)) * (each - left - right);
@@ -65,7 +65,7 @@ const groupsTable = () => {
   return table("Median and quartiles over images. Boxes show the quartiles, their lines the 5th and 95th percentile, points single images. Each category has an axis of its own." +
     (test ? " p: Mann–Whitney, two-sided; beside it, the share of pairs of an incorrect and a correct image in which the incorrect one has more." : ""),
     head,
-    STACK.map((key) => ({ cells: [byKey[key].label, cell(correct, key), cell(incorrect, key),
+    ORDER.map((key) => ({ cells: [byKey[key].label, cell(correct, key), cell(incorrect, key),
       ...(test ? [test[key].p < 0.001 ? test[key].p.toExponential(1) : test[key].p.toFixed(3),
         `${percent(test[key].larger)} of pairs`] : [])] })),
     { open: true });

@@ -8,14 +8,14 @@ const startCategories = () => {
     document.querySelectorAll("[data-categories]").forEach((each) => each.remove());
     return;
   }
-  put("tiles", STACK.map((key) => html("div", {}, html("dt", {}, swatch(key), byKey[key].label),
+  put("tiles", ORDER.map((key) => html("div", {}, html("dt", {}, swatch(key), byKey[key].label),
     html("dd", { class: "value" }, percent(data.overall.mean[key])),
     html("dd", { class: "range" }, known(data.overall.low[key]) ? `95 % interval ${range(data.overall.low[key], data.overall.high[key])}` : "one image, no interval"))));
   put("ring-figure", drawRing());
   put("ring-sites", ringTable());
   find("sites-words").textContent = `${data.sites.length} ${data.sites.length === 1 ? "site" : "sites"}, in the order in which they run` +
     (data.under ? `,${data.under}` : "") +
-    (known(data.overall.low.tangled) ? ". The thin line at the end of a part is that part's own 95 % interval; the last part is what the others leave." : ".") +
+    (known(data.overall.low.tangled) ? ". The thin line at the left end of a part is that part's own 95 % interval; the leftmost is what the others leave." : ".") +
     (data.floor ? ` The faint bar below is the floor: aliased + tangled of the low part alone, in which nothing aliases (${data.floor.n} ${data.floor.n === 1 ? "image" : "images"}).` : "");
   drawn("site-bars", (width) => drawBars(data.sites, width, data.floor && data.floor.sites));
   put("site-table", siteTable(data.sites, data.overall,
@@ -39,7 +39,7 @@ const startVerdict = () => {
 
 find("title").textContent = data.title;
 document.querySelectorAll("[data-legend]").forEach((list) => list.replaceChildren(
-  ...STACK.map((key) => html("li", {}, swatch(key), byKey[key].label))));
+  ...ORDER.map((key) => html("li", {}, swatch(key), byKey[key].label))));
 const energyTiles = (data.energy ? data.energy.rates : []).map((rate) => html("div", {},
   html("dt", {}, data.energy.rates.length > 1 ? `aliased energy, rate ${rate.rate}` : "aliased energy"),
   html("dd", { class: "value" }, percent(rate.value)),
