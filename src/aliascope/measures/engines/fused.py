@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import os
 import types
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,21 @@ from numba import config, njit, prange, set_num_threads
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+
+
+def _transpose(signals, out):  # type: ignore[no-untyped-def]
+    count, pixels, channels = signals.shape
+    width = 16  # channels of a cache line
+    groups = (channels + width - 1) // width
+    for k in prange(count * groups):
+        b, first = k // groups, k % groups * width
+        last = min(channels, first + width)
+        for start in range(0, pixels, 32):
+            stop = min(pixels, start + 32)
+            for c in range(first, last):
+                row = out[b, c]
+                for p in range(start, stop):
+                    row[p] = signals[b, p, c]
 
 
 def _prepare(signals, rate, padded, finite, energy):  # type: ignore[no-untyped-def]
@@ -67,110 +83,271 @@ def _turn(spectra, out):  # type: ignore[no-untyped-def]
                     out[b, w, h] = row[w]
 
 
-def _count(spectra, rate, bins, references, of_peak, ratio, counts):  # type: ignore[no-untyped-def]
-    r, s = rate
-    m, n = bins
+def _count(spectra, rate, bins, references, of_peak, ratios, counts):  # type: ignore[no-untyped-def]
     for b in prange(spectra.shape[0]):
-        # Real and imaginary parts in turn.
-        lines = spectra[b]
-        threshold = references[b] * ratio
-        if of_peak:
-            threshold = _peak(lines, r, s, m, n) * ratio
-        passing = np.empty(m, np.int32)
-        turned = np.empty(m, np.int32)
-        at_home = np.empty(m, np.int32)
-        all_none = 0
-        all_one = 0
-        all_home = 0
-        for w in range(n // 2 + 1):
-            passing[:] = 0
-            turned[:] = 0
-            for j in range(s):
-                if 2 * j < s:
-                    line = lines[j * n + w]
-                    for i in range(r):
-                        _add_passing(line[2 * i * m : 2 * (i + 1) * m], threshold, passing)
-                else:
-                    line = lines[(s - j) * n - w]
-                    for i in range(r):
-                        _add_passing(line[2 * i * m : 2 * (i + 1) * m], threshold, turned)
-            passing[0] += turned[0]
-            for h in range(1, m):
-                passing[h] += turned[m - h]
-            # Rows below the middle are at home in the first fold, the others in the last.
-            positive = (m + 1) // 2
-            line = lines[w]
-            at_home[:] = 0
-            _add_passing(line[: 2 * positive], threshold, at_home)
-            last = 2 * (r - 1) * m
-            _add_passing(line[last + 2 * positive : last + 2 * m], threshold, at_home[positive:])
-            none = 0
-            one = 0
-            home = 0
-            for h in range(m):
-                none += passing[h] == 0
-                one += passing[h] == 1
-                home += (passing[h] == 1) & at_home[h]
-            if 2 * w < n:  # the bin itself
-                all_none += none
-                all_one += one
-                all_home += home
-            if w > 0:  # its twin, whose home differs at the middle of an even number of rows
-                middle = m // 2
-                if m % 2 == 0 and passing[middle] == 1:
-                    home -= at_home[middle]
-                    at_home[middle] = 0
-                    _add_passing(line[2 * middle : 2 * middle + 2], threshold, at_home[middle:])
-                    home += at_home[middle]
-                all_none += none
-                all_one += one
-                all_home += home
-        counts[b, 0] = all_none
-        counts[b, 1] = all_home
-        counts[b, 2] = all_one - all_home
-        counts[b, 3] = m * n - all_none - all_one
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _add_passing(values, threshold, passing):  # type: ignore[no-untyped-def]
-    for h in range(values.size // 2):
-        real, imag = values[2 * h], values[2 * h + 1]
-        passing[h] += np.int32(real * real + imag * imag > threshold)
+        r, s = rate
+        m, n = bins
+        # Of each bin of half the columns: the power of its home fold, and the two largest others.
+        powers = np.empty((n // 2 + 1, 3, m), spectra.dtype)
+        twins = np.empty((n // 2 + 1, 3), spectra.dtype)
+        if r == 2 and s == 2:
+            largest = _sweep_two(spectra[b], m, n, powers)
+        else:
+            largest = _sweep(spectra[b], r, s, m, n, powers)
+        _sweep_twins(spectra[b], r, s, m, n, twins)
+        reference = largest if of_peak else references[b]
+        _tally_bins(powers, twins, m, n, reference * ratios, counts[b])
 
 
 @njit(nogil=True, cache=True)
-def _peak(lines, r, s, m, n):  # type: ignore[no-untyped-def]
-    """Largest power of the mean of the folds."""
-    direct = np.empty(2 * m, lines.dtype)
+def _tally_bins(powers, twins, m, n, thresholds, counts):  # type: ignore[no-untyped-def]
+    """Count bins of which the home fold passes, none does, one other does, or more do.
+
+    Only the home fold passes where it is above the threshold, but the lesser of it and the largest
+    other is not; and so on: all are counts of what is above.
+    """
+    counts[:] = 0
+    both = np.empty(m, powers.dtype)
+    more = np.empty(m, powers.dtype)
+    for w in range(n // 2 + 1):
+        home, first, second = powers[w, 0], powers[w, 1], powers[w, 2]
+        for h in range(m):
+            both[h] = home[h] if home[h] < first[h] else first[h]
+        for h in range(m):
+            above = home[h] if home[h] > second[h] else second[h]
+            more[h] = first[h] if first[h] < above else above
+        times = 2 if 0 < 2 * w < n else 1  # the bin itself, and its twin
+        for level in range(thresholds.size):
+            threshold = thresholds[level]
+            of_both = int(_above(both, threshold))
+            only_home = int(_above(home, threshold)) - of_both
+            others = int(_above(first, threshold))
+            counts[level, 0] += times * (m - only_home - others)
+            counts[level, 1] += times * only_home
+            counts[level, 2] += times * (others - int(_above(more, threshold)))
+            if w > 0 and m % 2 == 0:  # at the middle of an even number of rows, the twin's home is
+                middle = m // 2  # another fold
+                counts[level, 1] -= home[middle] > threshold and not both[middle] > threshold
+                counts[level, 2] -= first[middle] > threshold and not more[middle] > threshold
+                own, one, two = twins[w, 0], twins[w, 1], twins[w, 2]
+                counts[level, 1] += own > threshold and not one > threshold
+                counts[level, 2] += one > threshold and not max(own, two) > threshold
+    for level in range(thresholds.size):
+        counts[level, 3] = m * n - counts[level, 0] - counts[level, 1] - counts[level, 2]
+
+
+@njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
+def _above(values, threshold):  # type: ignore[no-untyped-def]
+    """Count values above a threshold; in floats, which are exact and fastest to add up."""
+    zero, unit = values.dtype.type(0), values.dtype.type(1)
+    found = zero
+    for h in range(values.size):
+        found += unit if values[h] > threshold else zero
+    return found
+
+
+@njit(nogil=True, cache=True)
+def _sweep_two(lines, m, n, powers):  # type: ignore[no-untyped-def]
+    """As `_sweep`, where both rates are 2: all four folds of a bin at once."""
+    largest = np.zeros(m, lines.dtype)
+    positive = (m + 1) // 2
+    for w in range(n // 2 + 1):
+        home, first, second = powers[w, 0], powers[w, 1], powers[w, 2]
+        front, back = lines[w, : 2 * m], lines[w, 2 * m :]
+        # Of the twins' line, whose rows are in the opposite order.
+        other_front, other_back = lines[n - w, : 2 * m], lines[n - w, 2 * m :]
+        _keep_peaks(front, back, other_front, other_back, largest)
+        _write_powers(front[: 2 * positive], home[:positive])
+        _write_powers(back[2 * positive :], home[positive:])
+        _sort_others(back, other_front, other_back, 0, positive, first, second)
+        _sort_others(front, other_front, other_back, positive, m, first, second)
+    return largest.max() / lines.dtype.type(16)
+
+
+@njit(nogil=True, cache=True)
+def _sweep(lines, r, s, m, n, powers):  # type: ignore[no-untyped-def]
+    """Write the power of each bin's home fold and the two largest others; give the peak.
+
+    The peak is the largest power of the mean of the folds. Rows below the middle are at home in the
+    first fold, the others in the last.
+    """
+    positive = (m + 1) // 2
+    power = np.empty(m, lines.dtype)
+    direct = np.empty(2 * m, lines.dtype)  # sums of folds, real and imaginary parts in turn
     turned = np.empty(2 * m, lines.dtype)
+    turned_first = np.empty(m, lines.dtype)
+    turned_second = np.empty(m, lines.dtype)
+    around = np.empty((4, m), lines.dtype)
     largest = np.zeros(m, lines.dtype)
     for w in range(n // 2 + 1):
+        home, first, second = powers[w, 0], powers[w, 1], powers[w, 2]
+        first[:] = 0
+        second[:] = 0
         direct[:] = 0
         turned[:] = 0
+        turned_first[:] = 0
+        turned_second[:] = 0
         for j in range(s):
-            if 2 * j < s:
-                line = lines[j * n + w]
-                for i in range(r):
-                    _add(line[2 * i * m : 2 * (i + 1) * m], direct)
-            else:
-                line = lines[(s - j) * n - w]
-                for i in range(r):
-                    _add(line[2 * i * m : 2 * (i + 1) * m], turned)
-        direct[0] += turned[0]
-        direct[1] -= turned[1]
-        for h in range(1, m):
-            direct[2 * h] += turned[2 * (m - h)]
-            direct[2 * h + 1] -= turned[2 * (m - h) + 1]
+            straight = 2 * j < s
+            line = lines[j * n + w] if straight else lines[(s - j) * n - w]
+            for i in range(r):
+                part = line[2 * i * m : 2 * (i + 1) * m]
+                _write_powers(part, power)
+                if straight:
+                    _add(part, direct)
+                    if j == 0 and i == 0:
+                        last = m if r == 1 else positive
+                        _copy(power[:last], home[:last])
+                        _keep_largest(power[last:], first[last:], second[last:])
+                    elif j == 0 and i == r - 1:
+                        _keep_largest(power[:positive], first[:positive], second[:positive])
+                        _copy(power[positive:], home[positive:])
+                    else:
+                        _keep_largest(power, first, second)
+                else:
+                    _add(part, turned)
+                    _keep_largest(power, turned_first, turned_second)
+        if s > 1:  # what was found in twins, whose rows are in the opposite order
+            _turn_round(turned_first, around[0])
+            _turn_round(turned_second, around[1])
+            _turn_parts_round(turned, around[2], around[3])
+            _merge_largest(around[0], around[1], first, second)
+            _add_parts(around[2], around[3], direct)
+        _write_powers(direct, power)
         for h in range(m):
-            power = direct[2 * h] * direct[2 * h] + direct[2 * h + 1] * direct[2 * h + 1]
-            largest[h] = power if power > largest[h] else largest[h]
+            largest[h] = power[h] if power[h] > largest[h] else largest[h]
     return largest.max() / lines.dtype.type((r * s) ** 2)
+
+
+# Loops of few arrays each: what may overlap is checked first; with more they are not vectorised.
+# Indices without a sign need no check for negative ones, which would prevent it as well.
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _keep_peaks(front, back, other_front, other_back, largest):  # type: ignore[no-untyped-def]
+    one, two, size = np.uint64(1), np.uint64(2), np.uint64(largest.size)
+    real = (front[0] + back[0]) + (other_front[0] + other_back[0])
+    imag = (front[1] + back[1]) - (other_front[1] + other_back[1])
+    largest[0] = max(largest[0], real * real + imag * imag)
+    for h in range(one, size):
+        k, i = two * h, two * (size - h)
+        real = (front[k] + back[k]) + (other_front[i] + other_back[i])
+        imag = (front[k + one] + back[k + one]) - (other_front[i + one] + other_back[i + one])
+        power = real * real + imag * imag
+        largest[h] = power if power > largest[h] else largest[h]
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _sort_others(  # type: ignore[no-untyped-def]
+    away, other_front, other_back, start, stop, first, second
+):
+    """Write the two largest of three folds' powers, of the rows from start to stop."""
+    one, two, size = np.uint64(1), np.uint64(2), np.uint64(first.size)
+    begin = np.uint64(start)
+    if start == 0:
+        a = away[0] * away[0] + away[1] * away[1]
+        b = other_front[0] * other_front[0] + other_front[1] * other_front[1]
+        c = other_back[0] * other_back[0] + other_back[1] * other_back[1]
+        first[0] = max(a, b, c)
+        second[0] = max(min(b, c), min(a, max(b, c)))
+        begin = one
+    for h in range(begin, np.uint64(stop)):
+        k, i = two * h, two * (size - h)
+        a = away[k] * away[k] + away[k + one] * away[k + one]
+        b = other_front[i] * other_front[i] + other_front[i + one] * other_front[i + one]
+        c = other_back[i] * other_back[i] + other_back[i + one] * other_back[i + one]
+        above = b if b > c else c
+        below = c if b > c else b
+        between = a if a < above else above
+        first[h] = a if a > above else above
+        second[h] = between if between > below else below
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _write_powers(values, power):  # type: ignore[no-untyped-def]
+    for h in range(power.size):
+        power[h] = values[2 * h] * values[2 * h] + values[2 * h + 1] * values[2 * h + 1]
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _copy(values, out):  # type: ignore[no-untyped-def]
+    for h in range(out.size):
+        out[h] = values[h]
 
 
 @njit(nogil=True, cache=True, inline="always")
 def _add(values, total):  # type: ignore[no-untyped-def]
     for h in range(values.size):
         total[h] += values[h]
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _keep_largest(power, first, second):  # type: ignore[no-untyped-def]
+    for h in range(power.size):
+        lesser = power[h] if power[h] < first[h] else first[h]
+        second[h] = lesser if lesser > second[h] else second[h]
+        first[h] = power[h] if power[h] > first[h] else first[h]
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _merge_largest(one, two, first, second):  # type: ignore[no-untyped-def]
+    for h in range(first.size):
+        lesser = one[h] if one[h] < first[h] else first[h]
+        greater = two[h] if two[h] > second[h] else second[h]
+        second[h] = lesser if lesser > greater else greater
+        first[h] = one[h] if one[h] > first[h] else first[h]
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _add_parts(real, imag, total):  # type: ignore[no-untyped-def]
+    for h in range(real.size):
+        total[2 * h] += real[h]
+        total[2 * h + 1] += imag[h]
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _turn_round(values, out):  # type: ignore[no-untyped-def]
+    out[0] = values[0]
+    size = np.uint64(values.size)
+    for h in range(np.uint64(1), size):
+        out[h] = values[size - h]
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _turn_parts_round(values, real, imag):  # type: ignore[no-untyped-def]
+    """Turn complex numbers round, and conjugate them."""
+    real[0], imag[0] = values[0], -values[1]
+    one, two, size = np.uint64(1), np.uint64(2), np.uint64(real.size)
+    for h in range(one, size):
+        k = two * (size - h)
+        real[h] = values[k]
+        imag[h] = -values[k + one]
+
+
+@njit(nogil=True, cache=True)
+def _sweep_twins(lines, r, s, m, n, twins):  # type: ignore[no-untyped-def]
+    """Do the same at the middle of an even number of rows, whose twins are at home in fold 0."""
+    if m % 2:
+        return
+    middle = m // 2
+    for w in range(n // 2 + 1):
+        own = first = second = lines.dtype.type(0)
+        for j in range(s):
+            straight = 2 * j < s
+            line = lines[j * n + w] if straight else lines[(s - j) * n - w]
+            for i in range(r):
+                k = 2 * (i * m + middle)
+                power = line[k] * line[k] + line[k + 1] * line[k + 1]
+                if i == 0 and j == 0:
+                    own = power
+                elif power > first:
+                    second = first
+                    first = power
+                elif power > second:
+                    second = power
+        twins[w, 0] = own
+        twins[w, 1] = first
+        twins[w, 2] = second
 
 
 def _compiled(function: Any, *, parallel: bool) -> Any:
@@ -182,13 +359,8 @@ def _compiled(function: Any, *, parallel: bool) -> Any:
     return njit(nogil=True, cache=True, parallel=parallel)(copy)
 
 
-def _peaks(spectra, rate, bins, peaks):  # type: ignore[no-untyped-def]
-    for b in prange(spectra.shape[0]):
-        peaks[b] = _peak(spectra[b], rate[0], rate[1], bins[0], bins[1])
-
-
-_ALONE = {each: _compiled(each, parallel=False) for each in (_prepare, _turn, _peaks, _count)}
-_TOGETHER = {each: _compiled(each, parallel=True) for each in (_prepare, _turn, _peaks, _count)}
+_ALONE = {each: _compiled(each, parallel=False) for each in (_transpose, _prepare, _turn, _count)}
+_TOGETHER = {each: _compiled(each, parallel=True) for each in (_transpose, _prepare, _turn, _count)}
 
 _process: int | None = None
 """That started numba's threads. A child that it forks has none, and waits for them for ever."""
@@ -247,23 +419,15 @@ def turn(spectra: Array, out: Array, threads: int) -> None:
     _run(_turn, threads, spectra, out)
 
 
-def peaks(spectra: Array, rate: tuple[int, int], bins: tuple[int, int], threads: int) -> Array:
-    """Largest powers of the decimated signals' spectra, (B,); arguments as for `count`."""
-    parts = spectra.view(spectra.real.dtype)
-    found = np.empty(len(spectra), parts.dtype)
-    _run(_peaks, threads, parts, rate, bins, found)
-    return found
-
-
 def count(
     spectra: Array,
     rate: tuple[int, int],
     bins: tuple[int, int],
     references: Array | None,
-    ratio: float,
+    ratios: Sequence[float],
     threads: int,
 ) -> Array:
-    """Count the bins of each category.
+    """Count the bins of each category, at several thresholds.
 
     Parameters
     ----------
@@ -273,19 +437,24 @@ def count(
         Decimation rate and bins M, of rows and of the last axis.
     references : ndarray of float, shape (B,), or None
         Reference levels; None takes the largest power of the decimated signals' spectra.
-    ratio : float
-        Threshold over reference level.
+    ratios : sequence of float
+        Thresholds over the reference level.
     threads : int
         Threads to use.
 
     Returns
     -------
-    ndarray of int64, shape (B, 4)
+    ndarray of int64, shape (B, len(ratios), 4)
     """
     parts = spectra.view(spectra.real.dtype)
-    counts = np.empty((len(spectra), 4), np.int64)
+    counts = np.empty((len(spectra), len(ratios), 4), np.int64)
     of_peak = references is None
     given = np.empty(len(spectra), parts.dtype) if references is None else references
-    ratios = parts.dtype.type(ratio)
-    _run(_count, threads, parts, rate, bins, given, of_peak, ratios, counts)
+    levels = np.array(ratios, parts.dtype)
+    _run(_count, threads, parts, rate, bins, given, of_peak, levels, counts)
     return counts
+
+
+def transpose(signals: Array, out: Array, threads: int) -> None:
+    """Write signals with channels last, (B, P, C), into (B, C, P)."""
+    _run(_transpose, threads, signals, out)

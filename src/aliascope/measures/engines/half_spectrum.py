@@ -25,7 +25,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,7 +32,7 @@ from aliascope.spectrum import Criterion, bin_counts
 
 NOT_FINITE = -1
 
-BLOCK_BYTES = {"cpu": 3 << 19, "cuda": 256 << 20}
+BLOCK_BYTES = {"cpu": 3 << 20, "cuda": 256 << 20}
 """Size of the spectra that are worked on at once, on a CPU by each thread. There they should stay
 in the cache: page faults and memory traffic, not arithmetic, dominate otherwise."""
 
@@ -79,7 +78,7 @@ def count_categories(
     counter = _counter(dense, rate, criterion, workspace, fused)
     done = 0
     chunk_bytes = CHUNK_BYTES if workspace is None else min(CHUNK_BYTES, workspace // 4)
-    for signals in _contiguous_chunks(dense, chunk_bytes):
+    for signals in _contiguous_chunks(dense, chunk_bytes, fused):
         for block in torch.split(signals, counter.capacity):
             counts[done : done + len(block)] = counter(block, ratios)
             done += len(block)
@@ -114,7 +113,7 @@ def _counter(
     return _last.counter
 
 
-def _contiguous_chunks(dense: Tensor, chunk_bytes: int) -> Iterator[Tensor]:
+def _contiguous_chunks(dense: Tensor, chunk_bytes: int, fused: Any) -> Iterator[Tensor]:
     """Yield the signals as contiguous (signals, *size), a few samples at a time if copied."""
     dtype = _working_dtype(dense.dtype)
     if dense.is_contiguous() and dense.dtype == dtype:
@@ -126,7 +125,23 @@ def _contiguous_chunks(dense: Tensor, chunk_bytes: int) -> Iterator[Tensor]:
     for chunk in torch.split(dense, samples):
         # Of a sample that is too large, some channels at a time; such a chunk is of one sample.
         for part in torch.split(chunk, channels, dim=1):
-            yield part.to(dtype, memory_format=torch.contiguous_format).flatten(0, 1)
+            yield _contiguous(part, dtype, fused).flatten(0, 1)
+
+
+def _contiguous(part: Tensor, dtype: torch.dtype, fused: Any) -> Tensor:
+    """Copy signals to lie one after the other in memory; torch is slow at it from channels last."""
+    rows = part.stride()[2:]
+    lines = all(part.shape[d] * part.stride(d) == part.stride(d - 1) for d in range(3, part.ndim))
+    if part.dtype != dtype or part.shape[1] == 1 or part.stride(1) != 1 or not (rows and lines):
+        return part.to(dtype, memory_format=torch.contiguous_format)
+    pixels = part.movedim(1, -1).flatten(1, -2)
+    out = torch.empty(part.shape, dtype=dtype, device=part.device)
+    if fused is not None:
+        fused.transpose(pixels.numpy(), out.flatten(2).numpy(), torch.get_num_threads())
+    else:
+        for each, signals in zip(pixels, out.flatten(2), strict=True):
+            signals.copy_(each.T)  # of two axes torch copies tile by tile
+    return out
 
 
 def _working_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -216,13 +231,7 @@ class _BlockCounter:
         # Parseval: the mean over M bins of the power is the sum of the squared samples.
         references = energy if self.criterion.reference == "mean" else None
         turned = spectra.contiguous().numpy()
-        if len(ratios) > 1 and references is None:
-            references = self.fused.peaks(turned, rate, bins, self.threads)
-        each = [
-            self.fused.count(turned, rate, bins, references, ratio, self.threads)
-            for ratio in ratios
-        ]
-        counts = np.stack(each, axis=1)
+        counts = self.fused.count(turned, rate, bins, references, ratios, self.threads)
         counts[~finite] = NOT_FINITE
         return torch.from_numpy(counts)
 
