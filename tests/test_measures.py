@@ -74,6 +74,40 @@ def test_energies_are_those_of_the_definition(
     assert (sums[..., 1] <= sums[..., 3] + 1e-6 * sums[..., 0]).all()
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(st.integers(3, 45), st.integers(3, 45)),
+    rate=st.tuples(st.integers(2, 5), st.integers(2, 5)),
+    channels=st.integers(2, 40),
+    double=st.booleans(),
+    cut=st.sampled_from(["none", "channels", "columns"]),
+    mean=st.sampled_from([0.0, 2.0, 30.0]),
+)
+def test_energies_are_the_same_compiled(
+    size: tuple[int, int],
+    rate: tuple[int, int],
+    channels: int,
+    double: bool,
+    cut: str,
+    mean: float,
+) -> None:
+    dtype = torch.float64 if double else torch.float32
+    x = laid_out(torch.randn(2, channels, *size, dtype=dtype) + mean, "last")
+    x = {"none": x, "channels": x[:, channels // 3 :], "columns": x[..., 1:]}[cut]
+    sums, expected = energies(x, rate), energies(x.contiguous(), rate)
+    close = 1e-10 if double else 3e-6
+    torch.testing.assert_close(sums, expected, rtol=close, atol=close * float(expected.max()))
+
+
+@pytest.mark.parametrize("mean", [1e3, -1e4])
+def test_a_mean_that_rules_a_map_takes_no_digits_from_what_varies(mean: float) -> None:
+    x = laid_out(torch.randn(2, 20, 37, 30) + mean, "last")
+    x[:, :, ::8] += 5  # rows that the constant is taken from
+    expected = energies(x.double(), (2, 2))
+    for each in (x, x.contiguous()):
+        torch.testing.assert_close(energies(each, (2, 2)), expected, rtol=2e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize("side", [14, 15])
 def test_the_edges_are_the_cut_one_coefficient_away(side: int) -> None:
     from aliascope.energy import cosines, outer, within
@@ -88,12 +122,13 @@ def test_the_edges_are_the_cut_one_coefficient_away(side: int) -> None:
 
 
 def test_what_is_low_passed_has_none_and_a_constant_is_not_defined() -> None:
-    low = al.low_pass(torch.randn(4, 8, 56, 57) + 10, (2, 2))
-    sums = energies(low, (2, 2))
-    assert float((sums[..., 1] / sums[..., 0]).max()) < 1e-6
-    for dtype in (torch.bfloat16, torch.float16, torch.float32, torch.float64):
-        constant = torch.full((1, 2, 28, 28), 3.3).to(dtype)
-        assert (energies(constant, (2, 2)) == 0).all()
+    for layout in ("first", "last"):
+        low = laid_out(al.low_pass(torch.randn(4, 8, 56, 57) + 10, (2, 2)), layout)
+        sums = energies(low, (2, 2))
+        assert float((sums[..., 1] / sums[..., 0]).max()) < 1e-6
+        for dtype in (torch.bfloat16, torch.float16, torch.float32, torch.float64):
+            constant = laid_out(torch.full((1, 2, 28, 28), 3.3).to(dtype), layout)
+            assert (energies(constant, (2, 2)) == 0).all()
 
 
 def test_white_noise_has_what_white_noise_has() -> None:

@@ -2,7 +2,8 @@
 
 A faster way to compute what :mod:`aliascope.energy` defines. What is within is a small corner of
 the coefficients: so only that is computed, by two thin matrix products in the memory format that
-the signal has, and what is beyond is what is left of the signal's energy.
+the signal has, and what is beyond is what is left of the signal's energy. Maps with channels last
+on a CPU are weighed by a compiled pass (:mod:`aliascope.measures.engines.weighing`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from aliascope.energy import cosines, least_varying, within
+from aliascope.measures.engines import compiled_weighing
 from aliascope.measures.finite import refuse_not_finite
 from aliascope.seam.handlers import Batch, Columns, PerChannel
 from aliascope.seam.parts import Part
@@ -137,6 +139,9 @@ def energies(dense: Tensor, rate: tuple[int, ...]) -> Tensor:
     wide = torch.promote_types(dense.dtype, torch.float32)
     bases = [_basis(n, r, dense.device, wide) for n, r in zip(size, rate, strict=True)]
     last = _channels_last(dense)
+    weighing = compiled_weighing() if last and _fits(dense, rate) else None
+    if weighing is not None:
+        return _weighed_compiled(dense.to(wide), rate, least, weighing)
     for samples, channels in _blocks(dense, last):
         block = dense[samples, channels]
         block = block.to(wide)
@@ -182,7 +187,7 @@ def _weighed(block: Tensor, bases: list[_Basis], least: float, last: bool) -> Te
     sums, varies = _sums(block, bases, last)
     # Where the mean dwarfs what varies around it, it is taken away first: rounding, at 1e-7 of the
     # whole energy, would be seen.
-    hidden = (varies < HIDDEN) & (sums[..., 0] > 0)
+    hidden = varies < HIDDEN
     if bool(hidden.any()):
         first = 1 if last else 2
         maps = block.movedim(-1, 1)[hidden] if last else block[hidden]
@@ -257,6 +262,33 @@ def _kept(low: Tensor, shares: Shares, space: tuple[int, ...]) -> Tensor:
         weights = (shares[axis].T if axis < cuts else shares[axis]).reshape(shape)
         squares = (squares * weights).sum(dim=axis, keepdim=True)
     return squares.movedim(cuts, -1).flatten(1, -2)
+
+
+def _fits(dense: Tensor, rate: tuple[int, ...]) -> bool:
+    """Whether the compiled way weighs such signals: maps on a CPU, decimated along both axes."""
+    return dense.device.type == "cpu" and len(rate) == 2 and min(rate) > 1
+
+
+def _weighed_compiled(dense: Tensor, rate: tuple[int, ...], least: float, weighing: Any) -> Tensor:
+    """Weigh maps of (N, C, H, W) with channels last: (N, C, 4)."""
+    how = (dense.dtype, weighing.STEP, weighing.ROWS)
+    axes = [_filled(n, r, *how) for n, r in zip(dense.shape[2:], rate, strict=True)]
+    signals = dense.detach().movedim(1, -1).numpy()
+    sums = weighing.weigh(signals, *zip(*axes, strict=True), least, torch.get_num_threads())
+    return torch.from_numpy(sums)
+
+
+@functools.lru_cache(maxsize=32)
+def _filled(n: int, rate: int, dtype: torch.dtype, step: int, rows: int) -> tuple[Any, Any, int]:
+    """Give rows of a basis, their shares, and how many are of even number, filled up with zeros."""
+    basis = _basis(n, rate, torch.device("cpu"), dtype)
+    missing = [-len(each) % rows for each in basis.rows]
+    pad = torch.nn.functional.pad
+    filled = [
+        pad(r, (0, -r.shape[1] % step, 0, m)) for r, m in zip(basis.rows, missing, strict=True)
+    ]
+    shares = [pad(s.double(), (0, m)) for s, m in zip(basis.shares, missing, strict=True)]
+    return torch.cat(filled).numpy(), torch.cat(shares, dim=1).numpy(), len(filled[0])
 
 
 def _channels_last(dense: Tensor) -> bool:

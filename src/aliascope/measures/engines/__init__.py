@@ -100,11 +100,20 @@ def count_categories(
     )
 
 
-@functools.cache
+def compiled_weighing() -> Any:
+    """Import what weighs signals with channels last on a CPU; None where numba is missing."""
+    return _compiled("weighing")
+
+
 def _fused() -> Any:
     """Import the compiled engine; None where numba is missing or broken."""
+    return _compiled("fused")
+
+
+@functools.cache
+def _compiled(name: str) -> Any:
     try:
-        return importlib.import_module("aliascope.measures.engines.fused")
+        return importlib.import_module(f"aliascope.measures.engines.{name}")
     except Exception:  # numba raises errors of many kinds where it does not fit numpy or the CPU
         return None
 

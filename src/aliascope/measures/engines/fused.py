@@ -13,15 +13,14 @@ order in which they lie in memory, and turned round once: bin h takes what was a
 from __future__ import annotations
 
 import math
-import os
-import types
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from numba import config, njit, prange, set_num_threads
+from numba import njit, prange
 from numpy.typing import NDArray
+
+from aliascope.measures.engines.compiling import run
 
 Array = NDArray[Any]
 
@@ -350,41 +349,6 @@ def _sweep_twins(lines, r, s, m, n, twins):  # type: ignore[no-untyped-def]
         twins[w, 2] = second
 
 
-def _compiled(function: Any, *, parallel: bool) -> Any:
-    """Compile a function; the one for several threads has a name, and so a file, of its own."""
-    name = f"{function.__name__}_parallel" if parallel else function.__name__
-    copy = types.FunctionType(function.__code__, function.__globals__, name)
-    copy.__qualname__ = name
-    copy.__module__ = function.__module__
-    return njit(nogil=True, cache=True, parallel=parallel)(copy)
-
-
-_ALONE = {each: _compiled(each, parallel=False) for each in (_transpose, _prepare, _turn, _count)}
-_TOGETHER = {each: _compiled(each, parallel=True) for each in (_transpose, _prepare, _turn, _count)}
-
-_process: int | None = None
-"""That started numba's threads. A child that it forks has none, and waits for them for ever."""
-
-
-def _run(function: Any, threads: int, *arguments: Any) -> None:
-    """Run on as many threads as torch has, and as numba can have.
-
-    Numba and torch share what counts OpenMP's threads, and numba sets it when it starts its own, so
-    torch is given its number back.
-    """
-    global _process
-    threads = min(threads, int(getattr(config, "NUMBA_NUM_THREADS", 1)))
-    if threads == 1 or _process not in (None, os.getpid()):
-        _ALONE[function](*arguments)
-        return
-    before = torch.get_num_threads()
-    _process = os.getpid()
-    set_num_threads(threads)
-    _TOGETHER[function](*arguments)
-    if torch.get_num_threads() != before:
-        torch.set_num_threads(before)
-
-
 def prepare(
     signals: Array, rate: tuple[int, int], padded: Array, threads: int
 ) -> tuple[Array, Array]:
@@ -410,13 +374,13 @@ def prepare(
     """
     finite = np.empty(len(signals), np.bool_)
     energy = np.empty(len(signals), signals.dtype)
-    _run(_prepare, threads, signals, rate, padded, finite, energy)
+    run(_prepare, threads, signals, rate, padded, finite, energy)
     return finite, energy
 
 
 def turn(spectra: Array, out: Array, threads: int) -> None:
     """Write spectra of rows, (B, H, half), into the first H columns of (B, half, L)."""
-    _run(_turn, threads, spectra, out)
+    run(_turn, threads, spectra, out)
 
 
 def count(
@@ -451,10 +415,10 @@ def count(
     of_peak = references is None
     given = np.empty(len(spectra), parts.dtype) if references is None else references
     levels = np.array(ratios, parts.dtype)
-    _run(_count, threads, parts, rate, bins, given, of_peak, levels, counts)
+    run(_count, threads, parts, rate, bins, given, of_peak, levels, counts)
     return counts
 
 
 def transpose(signals: Array, out: Array, threads: int) -> None:
     """Write signals with channels last, (B, P, C), into (B, C, P)."""
-    _run(_transpose, threads, signals, out)
+    run(_transpose, threads, signals, out)
