@@ -16,7 +16,7 @@ import aliascope as al
 from aliascope.categories import COLUMNS, Category
 from aliascope.energy import white_energy
 from aliascope.measures import DEFAULT, MEASURES
-from aliascope.measures.energy import energies
+from aliascope.measures.energy import energies, varying
 from aliascope.measures.engines import ENGINES, count_categories
 from aliascope.measures.first_samples import LEVELS
 from aliascope.seam import parts
@@ -315,3 +315,10 @@ def test_what_is_kept_between_signals_suits_whoever_comes_next() -> None:
     assert x.grad is not None and x.grad.isfinite().all()
     share = energies(x, (2, 2))[..., 1] / energies(x, (2, 2))[..., 0]
     torch.testing.assert_close(share, al.aliased_energy(x, (2, 2)))
+
+
+@pytest.mark.parametrize("layout", ["first", "last"])
+def test_what_varies_is_summed_around_the_mean(layout: str) -> None:
+    x = torch.randn(2, 21, 9, 14) * 3 + 40
+    expected = x.double().var(dim=(2, 3), correction=0) * 9 * 14
+    torch.testing.assert_close(varying(laid_out(x, layout)), expected, rtol=2e-6, atol=0)

@@ -18,10 +18,10 @@ from torch import nn
 
 import aliascope as al
 from aliascope.commands.main import main
+from aliascope.draws import bits_of
 from aliascope.evaluation.shift_folder import shift_images
 from aliascope.evaluation.shift_options import ShiftOptions, with_margin
 from aliascope.protocols import shift_protocols
-from aliascope.protocols.draws import bits_of
 from aliascope.protocols.shift_protocols import PROTOCOLS, make_protocol
 from aliascope.protocols.shifts import cut_images, embed_images, roll_images
 from aliascope.runs.consistency import Consistency

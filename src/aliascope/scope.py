@@ -49,6 +49,11 @@ class Scope:
         does not alias; and those at other thresholds.
     floor_samples : int
         Floor and thresholds are measured of samples numbered below this; 0 leaves them out.
+    channels : int, optional
+        Measure so many channels of each sample and site, drawn anew for each, instead of all: in
+        less time, with wider intervals. With ``detail="site"`` only.
+    channels_seed : int
+        Of these draws.
     threshold_db, reference, grid, fold_scale
         See :class:`aliascope.spectrum.Criterion`.
     handlers : sequence of Handler
@@ -84,6 +89,8 @@ class Scope:
         detail: str | None = "site",
         measures: Sequence[str] = DEFAULT,
         floor_samples: int = FLOOR_SAMPLES,
+        channels: int | None = None,
+        channels_seed: int = 0,
         threshold_db: float = 20.0,
         reference: str = "max",
         grid: str = "auto",
@@ -96,11 +103,18 @@ class Scope:
         if detail is not None and detail not in DETAILS:
             raise AliascopeError(f"detail is {detail!r}, but it must be one of {DETAILS}.")
         self.criterion = Criterion(threshold_db, reference, grid, fold_scale)
-        self.detail = detail
+        self.detail, self.channels = detail, channels
         self._counter = Counter(self.criterion, engine=engine, workspace=workspace)
         self._measures: list[Handler] = []
         if detail is not None:
-            self._measures = make_measures(measures, self._counter, detail, floor_samples)
+            self._measures = make_measures(
+                measures,
+                self._counter,
+                detail,
+                floor_samples,
+                channels=channels,
+                channels_seed=channels_seed,
+            )
         self._recorder = _Recorder(self, store)
         self._opening = Opening(
             model,
@@ -425,7 +439,9 @@ class _Recorder:
         if not store.has_run():
             scope = self._scope
             handlers = [dict(each.describe()) for each in scope._opening.handlers]
-            content = {"criterion": vars(scope.criterion), "detail": scope.detail}
+            content: dict[str, Any] = {"criterion": vars(scope.criterion), "detail": scope.detail}
+            if scope.channels is not None:
+                content["channels"] = scope.channels
             store.write_run({**content, "handlers": handlers})
         for record in held:
             record.write(store)

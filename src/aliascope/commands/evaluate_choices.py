@@ -110,6 +110,17 @@ FloorSamples = Annotated[
 ]
 
 
+Channels = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Measure N channels of each image and site, drawn by the seed: in less time, with "
+        "wider intervals.",
+        show_default="all",
+    ),
+]
+
+
 Detail = Annotated[
     str,
     typer.Option(

@@ -14,7 +14,7 @@ GROUPS = {
     ),
     "What is measured": (
         *("measures", "floor_samples", "threshold_db", "reference", "grid", "fold_scale"),
-        *("accounting", "detail", "save_features"),
+        *("accounting", "detail", "channels", "save_features"),
     ),
     "What is changed": ("interventions", "sites", "dose", "recalibrate"),
     "Shifts": ("protocol", "mode", "max_shift", "shifts", "fraction"),

@@ -29,6 +29,7 @@ def measure(
     measures: Sequence[str] = DEFAULT,
     floor_samples: int = FLOOR_SAMPLES,
     detail: str = "site",
+    channels: int | None = None,
     threshold_db: float = 20.0,
     reference: str = "max",
     grid: str = "auto",
@@ -46,7 +47,7 @@ def measure(
     batches : iterable of Tensor, of (Tensor, Tensor) or of mappings
         Images (N, C, H, W) as the model takes them; images and labels (N,); or its keyword
         arguments, with labels under ``labels`` or ``label``. A DataLoader fits.
-    measures, floor_samples, detail, threshold_db, reference, grid, fold_scale, handlers
+    measures, floor_samples, detail, channels, threshold_db, reference, grid, fold_scale, handlers
         See :class:`Scope`.
     progress : bool
         Show a bar on standard error, with the time left where the batches have a length.
@@ -74,6 +75,7 @@ def measure(
         measures=measures,
         floor_samples=floor_samples,
         detail=detail,
+        channels=channels,
         threshold_db=threshold_db,
         reference=reference,
         grid=grid,

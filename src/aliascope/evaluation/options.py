@@ -46,6 +46,8 @@ class Options:
         Seed of torch's random numbers.
     detail : {"site", "channel", "pixel", "folds"}
         What is kept of each image.
+    channels : int or None
+        How many channels of each image and site are measured, drawn by the seed; None is all.
     criterion : Criterion
         When a fold counts.
     measures : tuple of str
@@ -93,6 +95,7 @@ class Options:
     criterion: Criterion = field(default_factory=lambda: Criterion(fold_scale="auto"))
     measures: tuple[str, ...] = DEFAULT
     floor_samples: int = FLOOR_SAMPLES
+    channels: int | None = None
     precision: str = "float32"
     intervene: tuple[str, ...] = ()
     filter: str | None = None
@@ -128,7 +131,10 @@ class Options:
             attack.check_eps(*self.eps)
         if self.detail not in DETAILS:
             raise AliascopeError(f"detail is {self.detail!r}, but it must be one of {DETAILS}.")
-        make_measures(self.measures, Counter(self.criterion), self.detail, self.floor_samples)
+        counter = Counter(self.criterion)
+        make_measures(
+            self.measures, counter, self.detail, self.floor_samples, channels=self.channels
+        )
 
     def make_attack(self) -> Attack | None:
         """Make the attack; None without one."""
@@ -181,6 +187,8 @@ class Options:
             detail=self.detail,
             measures=self.measures,
             floor_samples=self.floor_samples and self.start + self.floor_samples,
+            channels=self.channels,
+            channels_seed=self.seed,
             **vars(self.criterion),
             store=store,
             engine=engine,

@@ -22,7 +22,7 @@ from aliascope.errors import AliascopeError
 from aliascope.palette import palette
 from aliascope.runs.conditions import CLEAN
 from aliascope.runs.measurement import Measurement
-from aliascope.runs.shown import counted
+from aliascope.runs.shown import counted, drawing
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -395,6 +395,8 @@ def images(
         words.append(f"attacked with ε = {eps:g}" if eps else "not attacked")
     elif measurement.condition != CLEAN:
         words.append(measurement.condition.name)
+    if measurement.channels is not None:
+        words.append(drawing(measurement.channels))
     if accounting == "published":
         words.append("published accounting")
     return ", ".join(words)

@@ -13,6 +13,7 @@ from torch import Tensor
 from aliascope.categories import COLUMNS, Category
 from aliascope.errors import AliascopeError
 from aliascope.measures.counting import Counter
+from aliascope.measures.drawn import Drawn
 from aliascope.measures.engines import NOT_FINITE
 from aliascope.measures.finite import say_not_finite
 from aliascope.seam.handlers import Batch, Columns
@@ -39,6 +40,8 @@ class Categories:
     detail : {"site", "channel", "pixel", "folds"}
         What is kept: counts of each site; of each channel as well; each bin's category as well; the
         complex folds as well.
+    drawn : Drawn, optional
+        Counts some channels instead of all.
 
     Examples
     --------
@@ -51,11 +54,11 @@ class Categories:
     {'no_pass': 4, 'non_aliased': 16, 'aliased': 20, 'tangled': 9}
     """
 
-    def __init__(self, counter: Counter, detail: str = "site") -> None:
+    def __init__(self, counter: Counter, detail: str = "site", drawn: Drawn | None = None) -> None:
         if detail not in DETAILS:
             raise AliascopeError(f"detail is {detail!r}, but it must be one of {DETAILS}.")
         self.criterion, self.detail = counter.criterion, detail
-        self._counter = counter
+        self._counter, self._drawn = counter, drawn
         self._batch = Batch(None, torch.device("cpu"))
         self._counts: dict[Site, Tensor] = {}
 
@@ -68,12 +71,19 @@ class Categories:
         """Expect a pass."""
         self._batch = batch
         self._counts = {}
+        if self._drawn is not None:
+            self._drawn.begin(batch)
 
     @torch.no_grad()
     def take(self, site: Site, dense: Tensor, part: Part) -> None:
         """Count a dense signal, or a part of one."""
         if self._batch.samples is None:
             return
+        if self._drawn is not None:
+            picked = self._drawn.pick(site, dense, part)
+            if picked is None:
+                return
+            dense, part = picked
         if self.whole:
             counts = self._count_and_keep(site, dense.detach())
         else:
@@ -170,4 +180,7 @@ class Categories:
                 place = tuple(bad[0])
                 sample = (self._batch.samples or ())[int(place[0])]
                 channel = place[1] if len(place) > 1 else NOT_FINITE - count[place][0]
+                drawn = self._drawn.channels(site) if self._drawn is not None else None
+                if drawn is not None:
+                    channel = drawn[int(place[0]), int(channel)]
                 say_not_finite(site, sample, int(channel))

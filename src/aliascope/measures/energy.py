@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from aliascope.energy import cosines, least_varying, within
+from aliascope.measures.drawn import Drawn
 from aliascope.measures.engines import compiled_weighing
 from aliascope.measures.finite import refuse_not_finite
 from aliascope.seam.handlers import Batch, Columns, PerChannel
@@ -26,6 +27,10 @@ from aliascope.sites import Site
 SUMS = ("varying", "beyond", "beyond_low", "beyond_high")
 """Energies of a map: of all but the constant coefficient; of the coefficients beyond; and of those
 beyond a cut that is one coefficient higher, and one lower."""
+
+DRAWN = "varying_drawn"
+"""Where channels are drawn, `SUMS` has what varies in each of all samples, so that what a channel
+weighs is known, and this what varies in those that it was drawn of."""
 
 SHIFTS = (0, 1, -1)
 """Of the cut, in the order of `SUMS`."""
@@ -44,6 +49,8 @@ class Energy:
     ----------
     detail : {"site", "channel", "pixel", "folds"}
         Whether the energies of each sample and channel are kept as well.
+    drawn : Drawn, optional
+        Measures some channels instead of all.
 
     Examples
     --------
@@ -58,22 +65,36 @@ class Energy:
 
     whole = False
 
-    def __init__(self, detail: str = "site") -> None:
+    def __init__(self, detail: str = "site", drawn: Drawn | None = None) -> None:
         self._by_channel = detail != "site"
+        self._drawn = drawn
         self._batch = Batch(None, torch.device("cpu"))
         self._sums: dict[Site, Tensor] = {}
+        self._varying: dict[Site, Tensor] = {}
 
     def begin(self, batch: Batch) -> None:
         """Expect a pass."""
         self._batch = batch
         self._sums = {}
+        self._varying = {}
+        if self._drawn is not None:
+            self._drawn.begin(batch)
 
     @torch.no_grad()
     def take(self, site: Site, dense: Tensor, part: Part) -> None:
         """Weigh a dense signal, or a part of one."""
         if self._batch.samples is None:
             return
-        if part.first:
+        if self._drawn is not None:
+            if site not in self._varying:
+                shape = part.shape[:2]
+                self._varying[site] = torch.empty(shape, dtype=torch.float64, device=dense.device)
+            self._varying[site][part.index] = varying(dense.detach())
+            picked = self._drawn.pick(site, dense, part)
+            if picked is None:
+                return
+            dense, part = picked
+        if site not in self._sums:
             shape = (*part.shape[:2], len(SUMS))
             self._sums[site] = torch.empty(shape, dtype=torch.float64, device=dense.device)
         self._sums[site][part.index] = energies(dense.detach(), site.rate)
@@ -93,11 +114,21 @@ class Energy:
             columns[name] = {}
         for site, sums in self._sums.items():
             each = self._batch.per_sample(sums).sum(dim=1).cpu()
-            refuse_not_finite(site, each[..., 0], self._batch.samples or ())
+            of_channels = self._drawn.channels(site) if self._drawn is not None else None
+            refuse_not_finite(site, each[..., 0], self._batch.samples or (), drawn=of_channels)
             share = (each[..., 1] / each[..., 0]).clamp(0, 1)  # 0 / 0 is NaN: not defined
             columns["aliased_energy"][site] = share.nanmean(dim=1).numpy()
+            added = each.sum(dim=0)
+            if of_channels is not None:  # each of which was measured of some samples only
+                whole = self._batch.per_sample(self._varying[site]).sum(dim=1).sum(dim=0).cpu()
+                some = each.new_zeros((len(whole), len(SUMS)))
+                some.index_add_(0, of_channels.flatten(), each.flatten(0, 1))
+                added = torch.cat([whole[:, None], some[:, 1:]], dim=1)
+                columns.setdefault(DRAWN, {})[site] = PerChannel(some[:, 0].numpy())
+                kept = torch.stack([of_channels, each[..., 0], each[..., 1]], dim=-1)
+                columns.setdefault("drawn", {})[site] = kept.numpy()
             for k, name in enumerate(SUMS):
-                columns[name][site] = PerChannel(each[..., k].sum(dim=0).numpy())
+                columns[name][site] = PerChannel(added[:, k].numpy())
             if self._by_channel:
                 columns.setdefault("energy", {})[site] = each.float().numpy()
         return columns
@@ -105,6 +136,33 @@ class Energy:
     def describe(self) -> Mapping[str, Any]:
         """Say what it is."""
         return {"name": "energy"}
+
+
+def varying(dense: Tensor) -> Tensor:
+    """Sum the squares of what varies around the mean of each map.
+
+    Parameters
+    ----------
+    dense : Tensor, shape (N, C, *size)
+        Real dense signal, in any memory format.
+
+    Returns
+    -------
+    Tensor of float64, shape (N, C)
+
+    Examples
+    --------
+    >>> varying(torch.tensor([[[1.0, 2.0, 3.0]]]))
+    tensor([[2.]], dtype=torch.float64)
+    """
+    wide = dense.to(torch.promote_types(dense.dtype, torch.float32))
+    last = dense.movedim(1, -1)
+    compiled = compiled_weighing() if _channels_last(dense) and dense.ndim == 4 else None
+    if compiled is not None and dense.device.type == "cpu":
+        return torch.from_numpy(compiled.vary(last.to(wide.dtype).numpy(), torch.get_num_threads()))
+    space = tuple(range(2, dense.ndim))
+    apart = wide - wide.mean(dim=space, keepdim=True)
+    return apart.square().sum(dim=space).double()
 
 
 def energies(dense: Tensor, rate: tuple[int, ...]) -> Tensor:

@@ -11,7 +11,9 @@ from aliascope.errors import AliascopeError
 from aliascope.sites import Site
 
 
-def refuse_not_finite(site: Site, values: Tensor, samples: Sequence[int]) -> None:
+def refuse_not_finite(
+    site: Site, values: Tensor, samples: Sequence[int], *, drawn: Tensor | None = None
+) -> None:
     """Refuse a site where something computed from a map is NaN or infinite.
 
     Parameters
@@ -22,6 +24,8 @@ def refuse_not_finite(site: Site, values: Tensor, samples: Sequence[int]) -> Non
         On the CPU.
     samples : sequence of int
         Numbers of the samples.
+    drawn : Tensor, shape (samples, channels), optional
+        Which channels these are, where not all were measured.
 
     Raises
     ------
@@ -38,7 +42,8 @@ def refuse_not_finite(site: Site, values: Tensor, samples: Sequence[int]) -> Non
     bad = (~values.isfinite()).nonzero()
     if len(bad):
         row, channel = bad[0].tolist()
-        say_not_finite(site, samples[row], channel)
+        named = channel if drawn is None else int(drawn[row, channel])
+        say_not_finite(site, samples[row], named)
 
 
 def say_not_finite(site: Site, sample: int, channel: int) -> NoReturn:

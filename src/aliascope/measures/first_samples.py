@@ -11,6 +11,7 @@ from torch import Tensor
 from aliascope.categories import COLUMNS
 from aliascope.energy import low_pass
 from aliascope.measures.counting import Counter
+from aliascope.measures.drawn import Drawn
 from aliascope.seam.handlers import Batch, Columns
 from aliascope.seam.parts import Part
 from aliascope.sites import Site
@@ -30,12 +31,17 @@ class FirstSamples:
         Number of a sample below which it is counted.
     columns : sequence of str
         Of the counts.
+    drawn : Drawn, optional
+        Counts some channels instead of all.
     """
 
     whole = False
 
-    def __init__(self, counter: Counter, below: int, columns: list[str]) -> None:
+    def __init__(
+        self, counter: Counter, below: int, columns: list[str], drawn: Drawn | None = None
+    ) -> None:
         self._counter, self._below, self._columns = counter, below, columns
+        self._drawn = drawn
         self._batch = Batch(None, torch.device("cpu"))
         self._rows: list[int] = []
         self._counts: dict[Site, Tensor] = {}
@@ -44,6 +50,8 @@ class FirstSamples:
         """Expect a pass."""
         self._batch = batch
         self._counts = {}
+        if self._drawn is not None:
+            self._drawn.begin(batch)
         self._rows = [i for i, n in enumerate(batch.samples or ()) if n < self._below]
 
     @torch.no_grad()
@@ -52,6 +60,11 @@ class FirstSamples:
         if not self._rows:
             return
         assert self._batch.samples is not None
+        if self._drawn is not None:
+            picked = self._drawn.pick(site, dense, part)
+            if picked is None:
+                return
+            dense, part = picked
         windows = part.shape[0] // len(self._batch.samples)
         wanted = [i * windows + k for i in self._rows for k in range(windows)]
         place = {row: k for k, row in enumerate(wanted)}
@@ -95,6 +108,8 @@ class Floor(FirstSamples):
         What counts.
     below : int
         Number of a sample below which it is counted.
+    drawn : Drawn, optional
+        Counts some channels instead of all.
 
     Examples
     --------
@@ -103,8 +118,8 @@ class Floor(FirstSamples):
     {'name': 'floor', 'samples_below': 16}
     """
 
-    def __init__(self, counter: Counter, below: int) -> None:
-        super().__init__(counter, below, [f"floor_{column}" for column in COLUMNS])
+    def __init__(self, counter: Counter, below: int, drawn: Drawn | None = None) -> None:
+        super().__init__(counter, below, [f"floor_{column}" for column in COLUMNS], drawn)
 
     def describe(self) -> Mapping[str, Any]:
         """Say what it is."""
@@ -123,6 +138,8 @@ class Thresholds(FirstSamples):
         What counts.
     below : int
         Number of a sample below which it is counted.
+    drawn : Drawn, optional
+        Counts some channels instead of all.
 
     Examples
     --------
@@ -131,9 +148,9 @@ class Thresholds(FirstSamples):
     [10, 15, 20]
     """
 
-    def __init__(self, counter: Counter, below: int) -> None:
+    def __init__(self, counter: Counter, below: int, drawn: Drawn | None = None) -> None:
         columns = [f"{column}_{level}db" for level in LEVELS for column in COLUMNS]
-        super().__init__(counter, below, columns)
+        super().__init__(counter, below, columns, drawn)
 
     def describe(self) -> Mapping[str, Any]:
         """Say what it is."""

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from aliascope.draws import below, bits_of
 from aliascope.errors import AliascopeError
-from aliascope.protocols.draws import below, bits_of
 from aliascope.protocols.shifts import Moves
 
 MODES = ("crop", "circular")

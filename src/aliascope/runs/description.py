@@ -58,6 +58,7 @@ ENTRIES: dict[str, Any] = {
     "parts": ("the number of parts, or theirs", _is_parts),
     "conditions": ("a list of conditions", _is_list_of(_is_condition)),
     "measures": WORDS,
+    "channels": WHOLE,
     "versions": OBJECT,
     "model": {
         **dict.fromkeys(("name", "weights", "weights_sha256"), WORD),
@@ -68,7 +69,7 @@ ENTRIES: dict[str, Any] = {
     "options": {
         **CRITERION,
         **dict.fromkeys(("start", "batch_size", "seed", "attack_steps"), WHOLE),
-        **{"measures": WORDS, "floor_samples": WHOLE},
+        **{"measures": WORDS, "floor_samples": WHOLE, "channels": WHOLE},
         **{"interventions": WORDS, "dose": NUMBERS, "recalibrate": WHOLE},
         **{"attack": WORD, "eps": NUMBERS, "attack_step_size": NUMBER},
     },
@@ -110,6 +111,18 @@ def criterion_of(run: Mapping[str, Any]) -> CriterionOfRun | None:
         if all(found.get(key) is not None for key in CRITERION):
             return CriterionOfRun(**{key: found[key] for key in CRITERION})
     return None
+
+
+def channels_of(run: Mapping[str, Any]) -> int | None:
+    """Read how many channels of each sample and site a run drew; None where it measured all.
+
+    Examples
+    --------
+    >>> channels_of({"options": {"channels": 8}}), channels_of({})
+    (8, None)
+    """
+    drawn = (run.get("options") or {}).get("channels") or run.get("channels")
+    return None if drawn is None else int(drawn)
 
 
 def conditions_of(run: Mapping[str, Any]) -> list[Condition]:

@@ -12,7 +12,7 @@ from aliascope.runs.arrays import Array
 from aliascope.runs.fractions import contributions, half_interval
 from aliascope.runs.sites import times
 from aliascope.runs.tables import Tables
-from aliascope.runs.values import CHANNEL_SUMS
+from aliascope.runs.values import CHANNEL_SUMS, DRAWN
 
 ENERGY = "aliased_energy"
 """Column of the values, and of every table of aliased energy."""
@@ -80,8 +80,8 @@ def channel_sums(tables: Tables) -> pd.DataFrame | None:
     Returns
     -------
     DataFrame or None
-        Index site (its row in the sites) and channel; columns :data:`CHANNEL_SUMS`. None where they
-        were not kept.
+        Index site (its row in the sites) and channel; columns :data:`CHANNEL_SUMS`, and
+        :data:`DRAWN` where channels were drawn. None where they were not kept.
     """
     found = []
     for part, numbers in tables.parts:
@@ -91,11 +91,21 @@ def channel_sums(tables: Tables) -> pd.DataFrame | None:
             found.append(sums.assign(site=sums["site"].map(numbers).astype("int64")))
     if not found:
         return None
-    return pd.concat(found, ignore_index=True).groupby(["site", "channel"])[CHANNEL_SUMS].sum()
+    table = pd.concat(found, ignore_index=True)
+    columns = CHANNEL_SUMS
+    if DRAWN in table:
+        columns = [*CHANNEL_SUMS, DRAWN]
+        table[DRAWN] = table[DRAWN].fillna(table["varying"])  # of a site of few channels: all
+    return table.groupby(["site", "channel"])[columns].sum()
 
 
 def shares(sums: pd.DataFrame) -> pd.DataFrame:
     """Divide each channel's energies beyond by its varying energy; NaN where nothing varies.
+
+    Where channels were drawn, what lies beyond is known of some samples only, and is divided by the
+    share of all channels' varying energy that was drawn as well: the mean over channels is then
+    that of all, without bias but for a term that falls with the number of draws (Hájek, 1971),
+    while a channel's own share means nothing.
 
     Returns
     -------
@@ -109,7 +119,12 @@ def shares(sums: pd.DataFrame) -> pd.DataFrame:
     {'aliased_energy': [0.25], 'edge_low': [0.125], 'edge_high': [0.5]}
     """
     varying = sums["varying"].where(sums["varying"] > 0)
-    beyond = sums[CHANNEL_SUMS[1:]].div(varying, axis=0).clip(0, 1)
+    beyond = sums[CHANNEL_SUMS[1:]].div(varying, axis=0)
+    if DRAWN in sums:
+        drawn = sums[DRAWN] / varying
+        beyond = beyond.div(drawn.groupby("site").transform("mean"), axis=0)
+    else:
+        beyond = beyond.clip(0, 1)
     return beyond.set_axis([ENERGY, "edge_low", "edge_high"], axis=1)
 
 
@@ -130,7 +145,7 @@ def site_energies(sites: pd.DataFrame, each: pd.DataFrame, sums: pd.DataFrame) -
     DataFrame
         Index site (its name); columns :data:`OF_SITES` and kept.
     """
-    means = shares(sums).groupby("site").mean()
+    means = shares(sums).groupby("site").mean().clip(0, 1)
     rows = {}
     for row in sites.index:
         site = sites.loc[row]
@@ -144,6 +159,55 @@ def site_energies(sites: pd.DataFrame, each: pd.DataFrame, sums: pd.DataFrame) -
     table = pd.DataFrame.from_dict(rows, orient="index", columns=[*OF_SITES, "kept"])
     table.index.name = "site"
     return table
+
+
+def drawn_contributions(tables: Tables, each: pd.DataFrame, sums: pd.DataFrame) -> pd.DataFrame:
+    """Find what each sample adds to the aliased energy of sites whose channels were drawn.
+
+    By linearisation: the value of the site, and by how much what lies beyond in the sample's drawn
+    channels exceeds that share of what varies in them, each channel relative to its energy.
+
+    Parameters
+    ----------
+    tables : Tables
+        Of the run.
+    each : DataFrame
+        Columns sample, site (its row) and aliased_energy.
+    sums : DataFrame
+        Of :func:`channel_sums`.
+
+    Returns
+    -------
+    DataFrame
+        As `each`; unchanged where all channels were measured.
+    """
+    if DRAWN not in sums:
+        return each
+    values = shares(sums).groupby("site")[ENERGY].mean()
+    found = []
+    for part, numbers in tables.parts:
+        numbered = part.samples()["sample"].to_numpy()
+        for place, row in numbers.items():
+            array = part.array("drawn", place)
+            if array is not None and row in values.index:
+                of_site = sums.xs(row, level="site")
+                exceeds = _exceeding(np.asarray(array), pd.DataFrame(of_site), values[row])
+                found.append(pd.DataFrame({"sample": numbered, "site": row, "exceeds": exceeds}))
+    if not found:
+        return each
+    both = each.merge(pd.concat(found, ignore_index=True), how="left", on=["sample", "site"])
+    samples = both.groupby("site")["sample"].transform("nunique")
+    linear = both["site"].map(values) + samples * both["exceeds"]
+    return both.assign(**{ENERGY: linear.where(both["exceeds"].notna(), both[ENERGY])})
+
+
+def _exceeding(drawn: Array, sums: pd.DataFrame, value: float) -> Array:
+    """Sum what exceeds a share in drawn channels, (samples, count, 3): (samples,)."""
+    varying = sums["varying"].where(sums["varying"] > 0)
+    share = float((sums[DRAWN] / varying).sum())
+    weights = varying.reindex(drawn[..., 0].astype(int).ravel()).to_numpy()
+    exceeding = (drawn[..., 2] - value * drawn[..., 1]) / weights.reshape(drawn.shape[:2])
+    return np.asarray(np.nansum(exceeding, axis=1) / share)
 
 
 def rates_of(sites: pd.DataFrame) -> dict[tuple[int, ...], list[int]]:

@@ -17,7 +17,7 @@ from aliascope.runs import energy, kept, shown
 from aliascope.runs.accuracy import accuracy_of
 from aliascope.runs.arrays import Array
 from aliascope.runs.conditions import CLEAN, Condition, find, ordered
-from aliascope.runs.description import CriterionOfRun, conditions_of, criterion_of
+from aliascope.runs.description import CriterionOfRun, channels_of, conditions_of, criterion_of
 from aliascope.runs.drawing import OF_MEASUREMENTS, Plots
 from aliascope.runs.floor import FLOOR, at_level, levels_of, measured_fractions
 from aliascope.runs.fractions import (
@@ -119,6 +119,11 @@ class Measurement:
         """When a fold counted: threshold_db, reference, grid, fold_scale; None if not known."""
         return criterion_of(self.run)
 
+    @property
+    def channels(self) -> int | None:
+        """How many channels were drawn for each sample and site; None where all were measured."""
+        return channels_of(self.run)
+
     def at(self, condition: str | Condition) -> Measurement:
         """Give the measurement under another condition of the run.
 
@@ -217,6 +222,13 @@ class Measurement:
         if rows is not None:
             sites = sites.loc[rows]
         each = each[each["site"].isin(sites.index)]
+        if by in ("site", "overall"):
+            each = energy.drawn_contributions(self._tables, each, sums)
+        if by == "channel" and self.channels is not None:
+            raise AliascopeError(
+                f"{self.channels} channels were drawn for each sample in this run, too few to know "
+                "each; measure all channels, without --channels."
+            )
         if by == "site":
             return energy.site_energies(sites, each, sums)
         if by == "overall":

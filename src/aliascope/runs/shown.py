@@ -37,6 +37,8 @@ class Measurement(Protocol):
     def measures(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
     def criterion(self) -> CriterionOfRun | None: ...  # noqa: D102
+    @property
+    def channels(self) -> int | None: ...  # noqa: D102
     def at(self, condition: Condition) -> Measurement: ...  # noqa: D102
     def accuracy(self) -> pd.DataFrame: ...  # noqa: D102
     def energy(self, by: str = "site") -> pd.DataFrame: ...  # noqa: D102
@@ -370,10 +372,23 @@ def said_of(measurement: Measurement, accounting: str = "exact") -> str:
     words = [counted(n, "image")]
     if measurement.condition.name != "clean":
         words[0] += f" under {measurement.condition.name}"
+    if measurement.channels is not None:
+        words.append(drawing(measurement.channels))
     if "categories" in measurement.measures:
         words[0] += f", {accounting} accounting"
         words += filter(None, [level_of(measurement), ranging(measurement, accounting)])
     return "; ".join(words)
+
+
+def drawing(channels: int) -> str:
+    """Say that so many channels were drawn.
+
+    Examples
+    --------
+    >>> drawing(8)
+    '8 channels of each image and site drawn'
+    """
+    return f"{counted(channels, 'channel')} of each image and site drawn"
 
 
 def level_of(measurement: Measurement) -> str:

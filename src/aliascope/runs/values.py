@@ -30,6 +30,11 @@ CHANNEL_SUMS = ["varying", "beyond", "beyond_low", "beyond_high"]
 beyond the new Nyquist rate; and of those beyond the cut one coefficient higher, and one lower."""
 
 
+DRAWN = "varying_drawn"
+"""Where channels were drawn for each sample, the energy that varies is summed over all samples, and
+in this column over those that the channel was drawn of, as those beyond are."""
+
+
 def read_table(content: bytes, digest: str) -> pd.DataFrame:
     """Read a table, once it is known to be the one that was written, and of a sane size.
 

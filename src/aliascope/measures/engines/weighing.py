@@ -32,6 +32,9 @@ STEP = 8
 ROWS = 2
 """Of a basis, multiplied at once; those of even and of odd number are filled up likewise."""
 
+BANDS = 4
+"""Of a signal's rows, on which several threads can work."""
+
 SPARSE = 8
 """Of so many rows one is looked at for the constant. What varies is then an eighth or more of what
 is left, however the rows were chosen."""
@@ -50,6 +53,31 @@ def _weigh(  # type: ignore[no-untyped-def]
         whole, total, low = _fold_columns(signal, constant, bases_h, even_h)
         kept = _fold_rows(low, signal.shape, bases_w, even_w, shares_h, shares_w)
         _sum_up(signal.shape, constant, whole, total, kept, least, sums[b, first:last])
+
+
+def _vary(signals, constants, sums):  # type: ignore[no-untyped-def]
+    count, height = signals.shape[0], signals.shape[1]
+    for g in prange(count * BANDS):
+        b, band = g // BANDS, g % BANDS
+        rows = signals[b, height * band // BANDS : height * (band + 1) // BANDS]
+        _vary_band(rows, constants[b], sums[b, band])
+
+
+@njit(nogil=True, cache=True)
+def _vary_band(signal, constant, sums):  # type: ignore[no-untyped-def]
+    """Sum what is left of some rows without a constant, and its squares: (2, C)."""
+    channels = signal.shape[2]
+    added = np.empty(channels, signal.dtype)
+    squares = np.empty(channels, signal.dtype)
+    sums[:] = 0
+    for h in range(signal.shape[0]):
+        added[:] = 0
+        squares[:] = 0
+        for w in range(signal.shape[1]):
+            _add_apart(signal[h, w], constant, added, squares)
+        for k in range(channels):
+            sums[0, k] += added[k]
+            sums[1, k] += squares[k]
 
 
 @njit(nogil=True, cache=True)
@@ -196,6 +224,14 @@ def _add_scaled(values, factor, total):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, inline="always")
+def _add_apart(values, constant, total, squares):  # type: ignore[no-untyped-def]
+    for k in range(total.size):
+        apart = values[k] - constant[k]
+        total[k] += apart
+        squares[k] += apart * apart
+
+
+@njit(nogil=True, cache=True, inline="always")
 def _add_weighed(values, weight, total):  # type: ignore[no-untyped-def]
     for k in range(STRIP):
         total[k] += weight * values[k] * values[k]
@@ -225,6 +261,19 @@ def _multiply(bases, panel, out):  # type: ignore[no-untyped-def]
                 o[k + STRIP] += (
                     b0 * p0 + b1 * p1 + b2 * p2 + b3 * p3 + b4 * p4 + b5 * p5 + b6 * p6 + b7 * p7
                 )
+
+
+def vary(signals: Array, threads: int) -> Array:
+    """Sum the squares of what varies around the mean of each map, (N, H, W, C): (N, C).
+
+    The mean of a row is taken off first.
+    """
+    count, height, width, channels = signals.shape
+    sums = np.empty((count, BANDS, 2, channels))
+    constants = signals[:, height // 2].mean(axis=1)
+    run(_vary, threads, signals, constants, sums)
+    total, squares = sums.sum(axis=1).transpose(1, 0, 2)
+    return np.asarray(np.maximum(squares - total**2 / (height * width), 0.0))
 
 
 def weigh(
