@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 import aliascope as al
 from aliascope.categories import COLUMNS, Category
-from aliascope.energy import white_energy
+from aliascope.energy import least_varying, white_energy
+from aliascope.filters.decimation import filtered
 from aliascope.measures import DEFAULT, MEASURES
-from aliascope.measures.energy import energies, varying
+from aliascope.measures.energy import _basis, _weighed_apart, energies, varying
 from aliascope.measures.engines import ENGINES, count_categories
 from aliascope.measures.first_samples import LEVELS
 from aliascope.seam import parts
@@ -322,3 +323,49 @@ def test_what_varies_is_summed_around_the_mean(layout: str) -> None:
     x = torch.randn(2, 21, 9, 14) * 3 + 40
     expected = x.double().var(dim=(2, 3), correction=0) * 9 * 14
     torch.testing.assert_close(varying(laid_out(x, layout)), expected, rtol=2e-6, atol=0)
+
+
+@pytest.mark.parametrize("layout", ["first", "last"])
+def test_weighing_and_counting_never_wait_for_a_device(layout: str) -> None:
+    # On meta, whatever asks for a value raises, as whatever does on a GPU waits.
+    x = laid_out(torch.empty(2, 3, 16, 12, device="meta"), layout)
+    assert energies(x, (2, 3)).shape == (2, 3, 4)
+    for levels in (None, (10.0, 20.0)):
+        count_categories(x, (2, 2), Criterion(), levels=levels)
+
+
+@pytest.mark.parametrize("layout", ["first", "last"])
+@pytest.mark.parametrize("mean", [0.0, 30.0, 1e4])
+def test_weighing_as_on_a_gpu_gives_the_same(layout: str, mean: float) -> None:
+    x = laid_out(torch.randn(2, 5, 16, 13) + mean, layout)
+    x[0, 1] = 2.5  # a constant, of which nothing is defined
+    bases = [_basis(n, 2, x.device, x.dtype) for n in x.shape[2:]]
+    last = layout == "last"
+    found = _weighed_apart(x.movedim(1, -1) if last else x, bases, least_varying(x.dtype), last)
+    expected = energies(x.double(), (2, 2))
+    torch.testing.assert_close(found, expected, rtol=2e-5, atol=1e-6 * float(expected.max()))
+    assert (found[0, 1] == 0).all()
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_rounded_products_of_a_program_do_not_reach_what_is_measured(precision: str) -> None:
+    model, x = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AvgPool2d(2)), torch.randn(2, 3, 40, 40)
+    dense = torch.randn(2, 8, 38, 38)
+
+    def found() -> list[Tensor]:
+        with torch.no_grad():
+            measured = al.measure(model, [x], measures=["energy"])
+            values = torch.from_numpy(measured.values["aliased_energy"].to_numpy())
+            ideal = filtered(dense, (2, 2), "ideal")
+            return [values, al.aliased_energy(dense, (2, 2)), al.low_pass(dense, (2, 2)), ideal]
+
+    exact = found()
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision(precision)
+        again = found()
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision(before)
+    for one, other in zip(exact, again, strict=True):
+        assert torch.equal(one, other)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from aliascope.errors import AliascopeError
 from aliascope.oscillations.figures.accuracy import oscillation_accuracy
@@ -26,7 +27,7 @@ from aliascope.oscillations.results import (
     published_accuracies,
     results_of,
 )
-from aliascope.oscillations.sweep import grid, sweep
+from aliascope.oscillations.sweep import _Runner, grid, sweep
 
 LIKE = Recipe(
     "fc-1h-58", epochs=2, frequencies=3, train_images=90, validation_images=90, precision="float32"
@@ -84,6 +85,13 @@ def swept(tmp_path_factory):
     rows_then = len(Results(folder).read())
     done = aliascope("sweep", *OPTIONS, "-o", folder, "--jobs", "2")
     return folder, rows_then, done
+
+
+@pytest.mark.parametrize(("threads", "jobs", "each"), [(1, 1, 1), (6, 2, 3), (6, 4, 1), (1, 3, 1)])
+def test_runs_share_the_threads_that_torch_may_have(threads, jobs, each, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    runner = _Runner(tmp_path, Results(tmp_path / "results.csv"), ["cpu"], jobs, False)
+    assert runner._threads == each
 
 
 def test_a_killed_sweep_goes_on_and_has_each_run_once(swept):

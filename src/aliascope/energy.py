@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from aliascope.precision import unrounded
 from aliascope.spectrum import checked_rate, real_signal
 
 FEWEST_KEPT = 7
@@ -228,5 +229,5 @@ def outer(weights: Sequence[Tensor]) -> Tensor:
 
 def _along(signal: Tensor, axis: int, matrix: Tensor) -> Tensor:
     """Multiply the samples of one axis by a matrix."""
-    with torch.autocast(signal.device.type, enabled=False):  # it would round the product
+    with unrounded(signal.device.type):
         return (signal.movedim(axis, -1) @ matrix.T).movedim(-1, axis)

@@ -182,7 +182,9 @@ def own_cores() -> int:
     """Count the cores that this process may decode images on."""
     from aliascope.evaluation.team import local_processes
 
-    return max(1, min(8, (os.cpu_count() or 1) // local_processes()))
+    allowed = getattr(os, "sched_getaffinity", None)  # not on macOS
+    cores = len(allowed(0)) if allowed else os.cpu_count() or 1
+    return max(1, min(8, cores // local_processes()))
 
 
 def _evaluate(

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from aliascope.filters.kernels import kernel
 from aliascope.filters.matrices import dense_matrix
 from aliascope.filters.names import FilterName
+from aliascope.precision import unrounded
 from aliascope.sites.calls import memory_format
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -79,7 +80,10 @@ def filtered(
         (int(n), r, name, boundary) for n, r in zip(signal.shape[-axes:], rate, strict=True)
     )
     kind = signal.device.type
-    if torch.is_autocast_enabled(kind):  # it would round the products
+    if not torch.compiler.is_compiling():
+        with unrounded(kind):
+            x = _in_full(signal.to(exact), plan, decimated, way)
+    elif torch.is_autocast_enabled(kind):  # what a compiled model multiplies in is its own choice
         with torch.autocast(kind, enabled=False):
             x = _in_full(signal.to(exact), plan, decimated, way)
     else:

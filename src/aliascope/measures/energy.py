@@ -242,23 +242,28 @@ def _basis(n: int, rate: int, device: torch.device, dtype: torch.dtype) -> _Basi
 
 def _weighed(block: Tensor, bases: list[_Basis], least: float, last: bool) -> Tensor:
     """Weigh maps of (N, C, *size), or with channels last of (N, *size, C): (N, C, 4)."""
+    if block.device.type != "cpu":
+        return _weighed_apart(block, bases, least, last)
     sums, varies = _sums(block, bases, last)
     # Where the mean dwarfs what varies around it, it is taken away first: rounding, at 1e-7 of the
     # whole energy, would be seen.
     hidden = varies < HIDDEN
     if bool(hidden.any()):
-        first = 1 if last else 2
         maps = block.movedim(-1, 1)[hidden] if last else block[hidden]
-        space = tuple(range(1, maps.ndim))
-        mean = maps.mean(dim=space, keepdim=True)
-        exact, _ = _sums((maps - mean).unsqueeze(1), bases, False)
-        exact = exact[:, 0].double()
-        size = math.prod(block.shape[first : first + len(bases)])
-        whole = exact[:, 0] + size * mean.flatten().double().square()
-        exact = exact.masked_fill((exact[:, 0] <= least * whole)[:, None], 0.0)
         sums = sums.double()
-        sums[hidden] = exact
+        sums[hidden] = _weighed_apart(maps.unsqueeze(1), bases, least, False)[:, 0]
     return sums.double()
+
+
+def _weighed_apart(block: Tensor, bases: list[_Basis], least: float, last: bool) -> Tensor:
+    """Weigh maps whose mean is taken away first; which never waits for the device."""
+    first = 1 if last else 2
+    space = tuple(range(first, first + len(bases)))
+    mean = block.mean(dim=space, keepdim=True)
+    sums = _sums(block - mean, bases, last)[0].double()
+    size = math.prod(block.shape[axis] for axis in space)
+    whole = sums[..., 0] + size * mean.squeeze(space).double().square()
+    return sums.masked_fill((sums[..., 0] <= least * whole)[..., None], 0.0)
 
 
 def _sums(block: Tensor, bases: list[_Basis], last: bool) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from aliascope.errors import AliascopeError
 from aliascope.oscillations.recipe import Recipe
 from aliascope.oscillations.results import AXES, Results
@@ -144,7 +146,9 @@ class _Runner:
     ) -> None:
         self._root, self._results, self._devices = root, results, devices
         self._deterministic = deterministic
-        self._threads = max(1, (os.cpu_count() or 1) // jobs)
+        # Torch's own number, which a user's OMP_NUM_THREADS or taskset has made smaller: threads
+        # that wait for each other on too few cores take many times as long.
+        self._threads = max(1, torch.get_num_threads() // jobs)
         # Not fork, which torch's threads and CUDA do not survive.
         self._context = multiprocessing.get_context("spawn")
         self.running: list[_Job] = []
@@ -218,8 +222,6 @@ def _train_alone(
     """Train in a process of its own, which ends when the one that started it does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    import torch
-
     from aliascope.oscillations.training import Machine, train
 
     torch.set_num_threads(threads)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from aliascope.errors import AliascopeError, is_out_of_memory
+from aliascope.precision import unrounded
 from aliascope.seam.changes import Change, Changes
 from aliascope.seam.found import Entry, Found, Key
 from aliascope.seam.handlers import Handler, wanted_by
@@ -419,11 +420,9 @@ def _is_symbolic(args: tuple[Any, ...]) -> bool:
 
 @contextlib.contextmanager
 def _beside_autograd(dense: Tensor, checkpointed: bool) -> Iterator[None]:
-    """Keep what handlers compute out of autocast's rounding, and of a checkpoint's books."""
-    kind = dense.device.type
+    """Keep what handlers compute from being rounded, and out of a checkpoint's books."""
     with contextlib.ExitStack() as stack:
-        if torch.is_autocast_enabled(kind):
-            stack.enter_context(torch.autocast(kind, enabled=False))
+        stack.enter_context(unrounded(dense.device.type))
         if checkpointed and torch.is_grad_enabled():
             as_it_is = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
             stack.enter_context(as_it_is)

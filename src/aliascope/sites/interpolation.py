@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aliascope.precision import unrounded
 from aliascope.sites.calls import all_axes, bind, memory_format, per_axis
 from aliascope.sites.pooling import AVG_POOL
 from aliascope.sites.registry import register
@@ -167,5 +168,5 @@ def _antialiased_axis(signal: Tensor, axis: int, rate: int, mode: str) -> Tensor
     center = position[: size - rate // 2, None] + (rate - 1) / 2
     weights = _ANTIALIAS_KERNELS[mode]((position - center) / rate)
     weights = (weights / weights.sum(dim=1, keepdim=True)).to(signal.dtype)
-    with torch.autocast(signal.device.type, enabled=False):  # it would round the product
+    with unrounded(signal.device.type):
         return (signal.movedim(axis, -1) @ weights.T).movedim(-1, axis)
