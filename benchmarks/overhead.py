@@ -1,10 +1,12 @@
 """What measuring costs: time of a measured forward pass over a plain one, and its peak memory.
 
-    python -m benchmarks.overhead [MODEL ...] [--batch 16] [--device cuda] [--json FILE]
+    python -m benchmarks.overhead [MODEL ...] [--all] [--batch 16] [--device cuda] [--json FILE]
 
 Times are medians over rounds in which the ways take turns, in one process; each memory figure is
-the peak of a process of its own. Models are torchvision's, or efficientnet_lite0. The way
-`straightforward` takes more than 24 GiB for some; `--ways plain measured` leaves it out.
+the peak of a process of its own. Models are torchvision's by name, or whatever `aliascope sites
+--model` takes, with random weights: timm:NAME, FILE.py:FUNCTION. `--all` measures six well-known
+ones and puts the ratios beside those aimed at. The way `straightforward` takes more than 24 GiB for
+some; `--ways plain measured` leaves it out.
 """
 
 from __future__ import annotations
@@ -31,6 +33,16 @@ from aliascope.commands.allocation import keep_freed_memory
 from aliascope.spectrum import Criterion, bin_counts
 
 MODELS = ("resnet34", "resnet50", "convnext_tiny", "vit_b_16", "efficientnet_lite0", "swin_t")
+
+AIMED = {
+    "resnet34": (1.35, 1.7, 2.4),
+    "resnet50": (1.55, 1.95, 2.5),
+    "convnext_tiny": (1.25, 1.55, 2.0),
+    "vit_b_16": (2.3, 2.9, 3.0),
+    "efficientnet_lite0": (1.2, 1.9, 4.0),
+    "swin_t": (1.1, 1.4, 1.9),
+}
+"""Of opened, energy and measured, over plain."""
 
 WAYS = (
     *("plain", "opened", "energy", "categories", "measured"),
@@ -74,10 +86,10 @@ class Straightforward:
 
 def make_model(name: str) -> nn.Module:
     """Make a model with random weights, whose cost is that of trained ones."""
-    if name == "efficientnet_lite0":
+    if name == "efficientnet_lite0" or ":" in name:
         from aliascope.tasks.models import load_model
 
-        return load_model(name, weights="none").network
+        return load_model(name, weights="none").network.eval()
     return torchvision.models.get_model(name, weights=None).eval()
 
 
@@ -155,6 +167,38 @@ def peak_gigabytes(way: str, name: str, arguments: argparse.Namespace) -> float:
     return float(done.stdout)
 
 
+def add_machine(parser: argparse.ArgumentParser, *, batch: int = 16, threads: int = 2) -> None:
+    """Add what decides how a model is run."""
+    images = f"images in a pass (default {batch})"
+    parser.add_argument("--batch", type=int, default=batch, help=images)
+    parser.add_argument("--size", type=int, default=224, help="pixels a side (default 224)")
+    count = f"CPU threads (default {threads})"
+    parser.add_argument("--threads", type=int, default=threads, help=count)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    parser.add_argument("--channels-last", action="store_true", help="memory format, all ways")
+
+
+def summary(results: dict[str, Any]) -> str:
+    """Put the ratios of all models beside those aimed at, as Markdown."""
+    ways = ["opened", "energy", "categories", "measured"]
+    lines = ["| × plain | plain, ms an image | " + " | ".join(ways) + " | above plain, GiB |"]
+    lines.append("|---|---:" + "|---:" * (len(ways) + 1) + "|")
+    for name, found in results.items():
+        seconds, peaks = found["seconds"], found["peak_gigabytes"]
+        aimed = dict(zip(("opened", "energy", "measured"), AIMED.get(name, ()), strict=False))
+        cells = [name, f"{found['ms_plain']:.1f}"]
+        for way in ways:
+            if way not in seconds:
+                cells.append("")
+                continue
+            aim = f" ({aimed[way]:g})" if way in aimed else ""
+            cells.append(f"{seconds[way] / seconds['plain']:.2f}{aim}")
+        above = [peaks[way] - peaks["plain"] for way in ways if way in peaks]
+        cells.append(f"{max(above):.2f}" if above else "")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def machine_of(arguments: argparse.Namespace) -> str:
     """Say in words what the figures were taken on."""
     on_gpu = arguments.device.startswith("cuda")
@@ -169,11 +213,7 @@ def main() -> None:
     )
     parser.add_argument("models", nargs="*", default=["resnet34"], metavar="MODEL")
     parser.add_argument("--all", action="store_true", help=f"measure {', '.join(MODELS)}")
-    parser.add_argument("--batch", type=int, default=16, help="images in a pass (default 16)")
-    parser.add_argument("--size", type=int, default=224, help="pixels a side (default 224)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
-    parser.add_argument("--channels-last", action="store_true", help="memory format, all ways")
+    add_machine(parser)
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds (default 5)")
     parser.add_argument(
         "--ways", nargs="+", choices=WAYS, default=WAYS, help="ways to run (default all)"
@@ -204,7 +244,8 @@ def main() -> None:
         peaks = {}
         if not arguments.no_memory:
             peaks = {way: peak_gigabytes(way, name, arguments) for way in arguments.ways}
-        results[name] = {"seconds": seconds, "peak_gigabytes": peaks}
+        plain_ms = 1000 * seconds["plain"] / arguments.batch
+        results[name] = {"seconds": seconds, "peak_gigabytes": peaks, "ms_plain": plain_ms}
         layout = "channels last" if arguments.channels_last else "channels first"
         print(
             f"{name}, {arguments.size}×{arguments.size}, batch {arguments.batch}, float32, "
@@ -217,6 +258,8 @@ def main() -> None:
             per_image = 1000 * seconds[way] / arguments.batch
             memory = f"{peaks[way]:9.2f} {peaks[way] - peaks['plain']:12.2f}" if peaks else ""
             print(f"{way:20} {per_image:12.1f} {ratio:8.2f} {memory}", flush=True)
+    if len(results) > 1:
+        print("\n" + summary(results) + "\n(in brackets: aimed at)")
     if arguments.json:
         settings = {k: v for k, v in vars(arguments).items() if k not in ("json", "peak_of")}
         content = {**settings, "machine": machine_of(arguments), "results": results}
