@@ -24,6 +24,9 @@ from aliascope.measures.engines.compiling import run
 
 Array = NDArray[Any]
 
+TALLIED = 2048
+"""Bins whose powers are compared at once, which stay in the cache for all thresholds."""
+
 
 def _transpose(signals, out):  # type: ignore[no-untyped-def]
     count, pixels, channels = signals.shape
@@ -87,7 +90,7 @@ def _count(spectra, rate, bins, references, of_peak, ratios, counts):  # type: i
         r, s = rate
         m, n = bins
         # Of each bin of half the columns: the power of its home fold, and the two largest others.
-        powers = np.empty((n // 2 + 1, 3, m), spectra.dtype)
+        powers = np.empty((3, n // 2 + 1, m), spectra.dtype)
         twins = np.empty((n // 2 + 1, 3), spectra.dtype)
         if r == 2 and s == 2:
             largest = _sweep_two(spectra[b], m, n, powers)
@@ -106,33 +109,48 @@ def _tally_bins(powers, twins, m, n, thresholds, counts):  # type: ignore[no-unt
     other is not; and so on: all are counts of what is above.
     """
     counts[:] = 0
-    both = np.empty(m, powers.dtype)
-    more = np.empty(m, powers.dtype)
-    for w in range(n // 2 + 1):
-        home, first, second = powers[w, 0], powers[w, 1], powers[w, 2]
-        for h in range(m):
-            both[h] = home[h] if home[h] < first[h] else first[h]
-        for h in range(m):
-            above = home[h] if home[h] > second[h] else second[h]
-            more[h] = first[h] if first[h] < above else above
-        times = 2 if 0 < 2 * w < n else 1  # the bin itself, and its twin
-        for level in range(thresholds.size):
-            threshold = thresholds[level]
-            of_both = int(_above(both, threshold))
-            only_home = int(_above(home, threshold)) - of_both
-            others = int(_above(first, threshold))
-            counts[level, 0] += times * (m - only_home - others)
-            counts[level, 1] += times * only_home
-            counts[level, 2] += times * (others - int(_above(more, threshold)))
-            if w > 0 and m % 2 == 0:  # at the middle of an even number of rows, the twin's home is
-                middle = m // 2  # another fold
-                counts[level, 1] -= home[middle] > threshold and not both[middle] > threshold
-                counts[level, 2] -= first[middle] > threshold and not more[middle] > threshold
-                own, one, two = twins[w, 0], twins[w, 1], twins[w, 2]
-                counts[level, 1] += own > threshold and not one > threshold
-                counts[level, 2] += one > threshold and not max(own, two) > threshold
+    inside = (n - 1) // 2  # columns that stand for their twins too, between those that do not
+    _tally(powers[:, :1], 1, thresholds, counts)
+    for start in range(1, inside + 1, max(1, TALLIED // m)):
+        stop = min(inside + 1, start + max(1, TALLIED // m))
+        _tally(powers[:, start:stop], 2, thresholds, counts)
+    if n % 2 == 0:
+        _tally(powers[:, n // 2 :], 1, thresholds, counts)
+    if m % 2 == 0:  # at the middle of an even number of rows, the twin's home is another fold
+        for w in range(1, n // 2 + 1):
+            home, first, second = powers[0, w, m // 2], powers[1, w, m // 2], powers[2, w, m // 2]
+            own, one, two = twins[w, 0], twins[w, 1], twins[w, 2]
+            for level in range(thresholds.size):
+                t = thresholds[level]
+                counts[level, 1] += (own > t >= one) - (home > t >= first)
+                counts[level, 2] += (one > t >= max(own, two)) - (first > t >= max(home, second))
     for level in range(thresholds.size):
         counts[level, 3] = m * n - counts[level, 0] - counts[level, 1] - counts[level, 2]
+
+
+@njit(nogil=True, cache=True)
+def _tally(powers, times, thresholds, counts):  # type: ignore[no-untyped-def]
+    """Add the counts of some columns, so many times."""
+    columns, m = powers.shape[1], powers.shape[2]
+    home, first = np.empty(columns * m, powers.dtype), np.empty(columns * m, powers.dtype)
+    second = np.empty(columns * m, powers.dtype)
+    for w in range(columns):
+        _copy(powers[0, w], home[w * m : (w + 1) * m])
+        _copy(powers[1, w], first[w * m : (w + 1) * m])
+        _copy(powers[2, w], second[w * m : (w + 1) * m])
+    both = np.empty(columns * m, powers.dtype)
+    for h in range(both.size):
+        both[h] = home[h] if home[h] < first[h] else first[h]
+    for h in range(both.size):
+        above = home[h] if home[h] > second[h] else second[h]
+        second[h] = first[h] if first[h] < above else above
+    for level in range(thresholds.size):
+        of_both = int(_above(both, thresholds[level]))
+        only_home = int(_above(home, thresholds[level])) - of_both
+        others = int(_above(first, thresholds[level]))
+        counts[level, 0] += times * (both.size - only_home - others)
+        counts[level, 1] += times * only_home
+        counts[level, 2] += times * (others - int(_above(second, thresholds[level])))
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
@@ -151,7 +169,7 @@ def _sweep_two(lines, m, n, powers):  # type: ignore[no-untyped-def]
     largest = np.zeros(m, lines.dtype)
     positive = (m + 1) // 2
     for w in range(n // 2 + 1):
-        home, first, second = powers[w, 0], powers[w, 1], powers[w, 2]
+        home, first, second = powers[0, w], powers[1, w], powers[2, w]
         front, back = lines[w, : 2 * m], lines[w, 2 * m :]
         # Of the twins' line, whose rows are in the opposite order.
         other_front, other_back = lines[n - w, : 2 * m], lines[n - w, 2 * m :]
@@ -179,7 +197,7 @@ def _sweep(lines, r, s, m, n, powers):  # type: ignore[no-untyped-def]
     around = np.empty((4, m), lines.dtype)
     largest = np.zeros(m, lines.dtype)
     for w in range(n // 2 + 1):
-        home, first, second = powers[w, 0], powers[w, 1], powers[w, 2]
+        home, first, second = powers[0, w], powers[1, w], powers[2, w]
         first[:] = 0
         second[:] = 0
         direct[:] = 0
