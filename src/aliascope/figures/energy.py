@@ -20,7 +20,7 @@ from aliascope.figures.stages import draw_stages
 from aliascope.palette import palette
 from aliascope.runs.energy import ENERGY, FEWEST_KEPT, INTERVAL
 from aliascope.runs.measurement import Measurement
-from aliascope.runs.shown import counted, level_of, percent
+from aliascope.runs.shown import counted, level_of, percent, span
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -245,7 +245,7 @@ def _caption(measurement: Measurement, accounting: str, n_rates: int) -> str:
             table = measurement.thresholds("overall", accounting=accounting)
             both = table["aliased"] + table["tangled"]
             of = counted(int(table["n"].max()), "image")
-            ends = f"{percent(both.min())} to {percent(both.max())} %"
+            ends = f"{span(percent(both.min()), percent(both.max()))} %"
             caption += (
                 f" With thresholds of {both.index.min()} to {both.index.max()} dB "
                 f"aliased + tangled of all sites is {ends} ({of})."

@@ -15,7 +15,7 @@ import pandas as pd
 from aliascope.errors import AliascopeError
 from aliascope.files import plain, replacing, writing
 from aliascope.runs.plain_tables import aligned, html_table
-from aliascope.runs.shown import between, counted, percent
+from aliascope.runs.shown import between, counted, percent, span
 
 NONE, ALL, MOST, STEM = "none", "all", "most", "stem"
 """The network as it is; words for sites."""
@@ -224,13 +224,13 @@ class Advice:
         elif loses.all():
             lines = [
                 "Every candidate loses accuracy without retraining, by "
-                f"{lost.min():.1f} to {lost.max():.1f} points.",
+                f"{span(f'{lost.min():.1f}', f'{lost.max():.1f}')} points.",
             ]
         else:
             lines = [
                 f"Without retraining {int(loses.sum())} of {len(rows)} candidates lose accuracy, "
                 "and the rest make",
-                f"the network less consistent: {percent(rest.min())} to {percent(rest.max())} %, "
+                f"the network less consistent: {span(percent(rest.min()), percent(rest.max()))} %, "
                 f"before {percent(before['consistency'])} %.",
             ]
         lines += [
@@ -293,7 +293,7 @@ class Advice:
         if not self.labelled:
             known = rows["agreement"].dropna()
             agree = (
-                f"{percent(known.min())} to {percent(known.max())} % of the predictions stay; "
+                f"{span(percent(known.min()), percent(known.max()))} % of the predictions stay; "
                 if len(known)
                 else ""
             )

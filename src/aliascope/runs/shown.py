@@ -249,6 +249,17 @@ def percent(value: float) -> str:
     return "–" if math.isnan(value) else f"{round(100 * value, 1) + 0.0:.1f}"  # no -0.0
 
 
+def span(low: str, high: str) -> str:
+    """Write a range of two numbers; one that is as they are written as that number.
+
+    Examples
+    --------
+    >>> span("86.2", "97.0"), span("86.2", "86.2")
+    ('86.2 to 97.0', '86.2')
+    """
+    return low if low == high else f"{low} to {high}"
+
+
 def p_value(p: float) -> str:
     """Write a p-value; nothing where there is none.
 
@@ -412,5 +423,5 @@ def ranging(measurement: Measurement, accounting: str = "exact") -> str:
     images = counted(int(table["n"].max()), "image")
     return (
         f"with thresholds of {both.index.min()} to {both.index.max()} dB aliased + tangled "
-        f"is {percent(both.min())} to {percent(both.max())} % ({images})"
+        f"is {span(percent(both.min()), percent(both.max()))} % ({images})"
     )
