@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import aliascope as al
 from aliascope.commands.main import main
 from aliascope.measures.drawn import Drawn
+from aliascope.measures.energy import energies, varying
 from aliascope.runs.store import Store
 from aliascope.seam.handlers import Batch
 from aliascope.seam.parts import Part
@@ -23,6 +24,7 @@ from aliascope.sites import Site
 torch.set_num_threads(1)
 
 CHANNELS = 24
+DRAWS = 30
 
 
 def images(number: int = 16, seed: int = 0) -> Tensor:
@@ -60,7 +62,7 @@ def test_drawing_has_no_bias_and_its_intervals_hold(channels: int) -> None:
     }
     found: dict[str, list[float]] = {name: [] for name in truth}
     held: dict[str, list[bool]] = {name: [] for name in truth}
-    for seed in range(60):
+    for seed in range(DRAWS):
         drawn = measured(x, channels=channels, channels_seed=seed, **options)
         row = pd.concat([drawn.energy().iloc[0], drawn.fractions().iloc[0]])
         for name, value in truth.items():
@@ -68,9 +70,9 @@ def test_drawing_has_no_bias_and_its_intervals_hold(channels: int) -> None:
             held[name].append(row[f"{name}_low"] <= value <= row[f"{name}_high"])
     for name, value in truth.items():
         error = np.mean(found[name]) - value
-        assert abs(error) < 4 * np.std(found[name]) / np.sqrt(60) + 1e-9, name
+        assert abs(error) < 4 * np.std(found[name]) / np.sqrt(DRAWS) + 1e-9, name
         assert np.std(found[name]) > 1e-4, name
-        assert np.mean(held[name]) >= 0.85, name
+        assert np.mean(held[name]) >= 0.8, name
 
 
 def test_edges_and_rates_come_from_the_drawn_channels_too() -> None:
@@ -148,6 +150,68 @@ def test_a_value_that_is_not_finite_is_said_with_its_channel() -> None:
             measured(x, channels=2, measures=[measure])
 
 
+def test_a_value_that_is_not_finite_is_said_where_its_channel_was_not_drawn() -> None:
+    x = images(8)
+    drawn = Drawn(1)
+    drawn.begin(Batch((3,), x.device))
+    drawn.pick(Site("(root)"), x[:1], Part.whole(x[:1]))
+    chosen = drawn.channels(Site("(root)"))
+    assert chosen is not None
+    channel = (int(chosen[0, 0]) + 1) % CHANNELS
+    x[3, channel, 2, 2] = torch.inf
+    with pytest.raises(al.AliascopeError, match=f"sample 3, channel {channel}"):
+        measured(x, channels=1, measures=["energy"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_maps_in_which_nothing_is_defined_weigh_nothing(dtype: torch.dtype) -> None:
+    x = (1 + 2e-2 * images(8)).to(dtype)  # in bfloat16 some vary by their rounding alone
+    x[:, :3] = 2.5
+    for layout in (torch.contiguous_format, torch.channels_last):
+        each = x.contiguous(memory_format=layout)
+        defined = energies(each, (2, 2))[..., 0]
+        assert bool((defined[:, :3] == 0).all()) and bool((defined > 0).any())
+        found = varying(each, (2, 2))
+        assert torch.equal(found > 0, defined > 0)
+        torch.testing.assert_close(found, defined, rtol=1e-4, atol=0)
+    assert bool((varying(x[..., :2, :], (2, 2)) == 0).all())  # one sample is kept
+
+
+def test_a_single_image_in_which_something_varies_has_no_interval() -> None:
+    x = torch.zeros(6, 8, 16, 16)
+    x[2, 3] = images(1)[0, 0]
+    for seed in range(4):
+        row = measured(x, channels=6, channels_seed=seed).energy().iloc[0]
+        assert np.isnan(row[["aliased_energy_low", "aliased_energy_high"]].astype(float)).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_where_nothing_varies_energy_is_not_defined_and_warns_of_nothing() -> None:
+    energy = measured(torch.zeros(4, 8, 16, 16), channels=2).energy()
+    assert np.isnan(energy["aliased_energy"].iloc[0])
+
+
+def test_pages_comparisons_and_figures_say_what_was_drawn(tmp_path: Path) -> None:
+    model, x = nn.AvgPool2d(2), images(6)
+    every = al.measure(model, [x])
+    drawn, other = al.measure(model, [x], channels=5), al.measure(model, [x], channels=7)
+    page = drawn.report(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count("at most 5 channels of each image and site, drawn") >= 2
+    assert "image and site, drawn" not in every.report(tmp_path / "every.html").read_text(
+        encoding="utf-8"
+    )
+    for before, after, words in (
+        (every, drawn, "channels drawn: all → 5"),
+        (drawn, other, "channels drawn: 5 → 7"),
+        (drawn, drawn, "at most 5 channels"),
+    ):
+        assert any(words in note for note in al.compare(before, after).notes), words
+
+
+def test_more_than_there_are_is_all_and_each_is_known() -> None:
+    assert len(measured(images(), channels=CHANNELS).energy("channel")) == CHANNELS
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -179,13 +243,15 @@ def test_a_run_says_what_was_drawn_and_goes_on_with_the_same(
     run = ["evaluate", "-m", "oscillations", "-d", "oscillations", "--max-samples", "6"]
     run += ["-b", "3", "-o", "run", "--channels", "4"]
     assert exit_code(run) == 0
-    assert "4 channels of each image and site drawn" in " ".join(capsys.readouterr().out.split())
+    assert "at most 4 channels of each image and site, drawn" in " ".join(
+        capsys.readouterr().out.split()
+    )
     content = json.loads(Path("run/run.json").read_text())
     assert content["options"]["channels"] == 4
     measurement = al.Measurement(Store.existing("run"))
     assert measurement.channels == 4
     caption = " ".join(text.get_text() for text in measurement.plot.energy().texts)
-    assert "4 channels of each image and site drawn" in " ".join(caption.split())
+    assert "at most 4 channels of each image and site, drawn" in " ".join(caption.split())
     assert exit_code([*run[:-1], "5", "--resume"]) == 2
     assert "channels" in capsys.readouterr().err
     assert exit_code([*run, "--resume"]) == 0

@@ -20,6 +20,7 @@ from aliascope.measures import DEFAULT, MEASURES
 from aliascope.measures.energy import _basis, _weighed_apart, energies, varying
 from aliascope.measures.engines import ENGINES, count_categories
 from aliascope.measures.first_samples import LEVELS
+from aliascope.precision import unrounded
 from aliascope.seam import parts
 from aliascope.spectrum import FOLD_SCALES, Criterion
 from sites_shared import On
@@ -322,7 +323,7 @@ def test_what_is_kept_between_signals_suits_whoever_comes_next() -> None:
 def test_what_varies_is_summed_around_the_mean(layout: str) -> None:
     x = torch.randn(2, 21, 9, 14) * 3 + 40
     expected = x.double().var(dim=(2, 3), correction=0) * 9 * 14
-    torch.testing.assert_close(varying(laid_out(x, layout)), expected, rtol=2e-6, atol=0)
+    torch.testing.assert_close(varying(laid_out(x, layout), (2, 2)), expected, rtol=2e-6, atol=0)
 
 
 @pytest.mark.parametrize("layout", ["first", "last"])
@@ -369,3 +370,22 @@ def test_rounded_products_of_a_program_do_not_reach_what_is_measured(precision: 
         torch.set_float32_matmul_precision(before)
     for one, other in zip(exact, again, strict=True):
         assert torch.equal(one, other)
+
+
+def test_what_a_program_sets_for_all_products_reaches_them_after_measuring_too() -> None:
+    backends: Any = torch.backends
+    if not hasattr(backends, "fp32_precision"):
+        pytest.skip("torch before 2.9 has one precision")
+    before = backends.fp32_precision
+    kept = backends.cuda.matmul.fp32_precision
+    try:
+        backends.cuda.matmul.fp32_precision = "none"
+        backends.fp32_precision = "tf32"
+        with unrounded("cpu"):
+            assert backends.cuda.matmul.fp32_precision == "ieee"
+        assert backends.cuda.matmul.fp32_precision == "tf32"
+        backends.fp32_precision = "ieee"
+        assert backends.cuda.matmul.fp32_precision == "ieee"
+    finally:
+        backends.fp32_precision = before
+        backends.cuda.matmul.fp32_precision = kept

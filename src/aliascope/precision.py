@@ -44,4 +44,11 @@ def _set_for(stack: contextlib.ExitStack, backend: Any) -> None:
     before = backend.fp32_precision
     if before != "ieee":
         backend.fp32_precision = "ieee"
-        stack.callback(setattr, backend, "fp32_precision", before)
+        stack.callback(_restore, backend, before)
+
+
+def _restore(backend: Any, before: str) -> None:
+    """Let it follow what is set for all backends again, or have a precision of its own."""
+    backend.fp32_precision = "none"
+    if backend.fp32_precision != before:
+        backend.fp32_precision = before

@@ -17,7 +17,7 @@ from aliascope.palette import palette
 from aliascope.runs.accuracy import ACCURACIES
 from aliascope.runs.comparisons import over_epsilon
 from aliascope.runs.measurement import Measurement
-from aliascope.runs.shown import counted
+from aliascope.runs.shown import counted, drawing
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -142,6 +142,7 @@ def _caption(measurement: Measurement, table: pd.DataFrame, accounting: str) -> 
     by = f", {str(attack).upper() if attack in ('pgd', 'fgsm') else attack}" if attack else ""
     if attack == "pgd" and options.get("attack_steps"):
         by += f" with {options['attack_steps']} steps"
+    by += "" if measurement.channels is None else f", {drawing(measurement.channels)}"
     bars = "; bars: 95 % intervals" if table[list(ACCURACIES)].notna().any(axis=None) else ""
     caption = (
         f"{some}{by}{bars}. Aliasing, mean over sites: median over images, and band from the 1st "

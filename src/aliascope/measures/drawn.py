@@ -22,6 +22,8 @@ class Drawn:
     All channels are equally likely, and which ones follows from the seed, the sample's number and
     the site alone. So the mean over a sample's drawn channels is that over all of them without
     bias, and independent of other samples': an interval from how samples differ knows of the draw.
+    That a value is not finite is noticed in all channels by energy, and by the other measures in
+    those that were drawn.
 
     Parameters
     ----------

@@ -89,7 +89,7 @@ class Energy:
             if site not in self._varying:
                 shape = part.shape[:2]
                 self._varying[site] = torch.empty(shape, dtype=torch.float64, device=dense.device)
-            self._varying[site][part.index] = varying(dense.detach())
+            self._varying[site][part.index] = varying(dense.detach(), site.rate)
             picked = self._drawn.pick(site, dense, part)
             if picked is None:
                 return
@@ -120,7 +120,9 @@ class Energy:
             columns["aliased_energy"][site] = share.nanmean(dim=1).numpy()
             added = each.sum(dim=0)
             if of_channels is not None:  # each of which was measured of some samples only
-                whole = self._batch.per_sample(self._varying[site]).sum(dim=1).sum(dim=0).cpu()
+                of_all = self._batch.per_sample(self._varying[site]).sum(dim=1).cpu()
+                refuse_not_finite(site, of_all, self._batch.samples or ())
+                whole = of_all.sum(dim=0)
                 some = each.new_zeros((len(whole), len(SUMS)))
                 some.index_add_(0, of_channels.flatten(), each.flatten(0, 1))
                 added = torch.cat([whole[:, None], some[:, 1:]], dim=1)
@@ -138,31 +140,42 @@ class Energy:
         return {"name": "energy"}
 
 
-def varying(dense: Tensor) -> Tensor:
-    """Sum the squares of what varies around the mean of each map.
+def varying(dense: Tensor, rate: tuple[int, ...]) -> Tensor:
+    """Sum the squares of what varies around the mean of each map: the first of its `energies`.
 
     Parameters
     ----------
     dense : Tensor, shape (N, C, *size)
         Real dense signal, in any memory format.
+    rate : tuple of int
+        Decimation rate per spatial axis.
 
     Returns
     -------
     Tensor of float64, shape (N, C)
+        0 where aliased energy is not defined.
 
     Examples
     --------
-    >>> varying(torch.tensor([[[1.0, 2.0, 3.0]]]))
+    >>> varying(torch.tensor([[[1.0, 2.0, 3.0]]]), (2,))
     tensor([[2.]], dtype=torch.float64)
     """
+    size = dense.shape[2:]
+    if any(r > 1 and n <= r for n, r in zip(size, rate, strict=True)):
+        return torch.zeros(dense.shape[:2], dtype=torch.float64, device=dense.device)
     wide = dense.to(torch.promote_types(dense.dtype, torch.float32))
-    last = dense.movedim(1, -1)
     compiled = compiled_weighing() if _channels_last(dense) and dense.ndim == 4 else None
     if compiled is not None and dense.device.type == "cpu":
-        return torch.from_numpy(compiled.vary(last.to(wide.dtype).numpy(), torch.get_num_threads()))
-    space = tuple(range(2, dense.ndim))
-    apart = wide - wide.mean(dim=space, keepdim=True)
-    return apart.square().sum(dim=space).double()
+        threads = torch.get_num_threads()
+        found = compiled.vary(wide.movedim(1, -1).detach().numpy(), threads)
+        varies, mean = (torch.from_numpy(each) for each in found)
+    else:
+        space = tuple(range(2, dense.ndim))
+        mean = wide.mean(dim=space)
+        apart = wide - mean.view(*mean.shape, *[1] * len(space))
+        varies, mean = apart.square().sum(dim=space).double(), mean.double()
+    whole = varies + math.prod(size) * mean.square()
+    return varies.masked_fill(varies <= least_varying(dense.dtype) * whole, 0.0)
 
 
 def energies(dense: Tensor, rate: tuple[int, ...]) -> Tensor:

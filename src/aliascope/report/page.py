@@ -27,7 +27,7 @@ from aliascope.runs.consistency import Consistency
 from aliascope.runs.description import CriterionOfRun
 from aliascope.runs.fractions import check_accounting
 from aliascope.runs.measurement import Measurement
-from aliascope.runs.shown import prepared
+from aliascope.runs.shown import drawing, prepared
 
 SCRIPT = (
     *("elements", "link", "tables", "ring", "energy", "ablation", "consistency", "comparison"),
@@ -173,7 +173,7 @@ def about(measurement: Measurement, accounting: str) -> list[list[str]]:
     """List how the numbers came about, as pairs of a word and its value."""
     run = measurement.run
     model, data = run.get("model") or {}, run.get("data") or {}
-    there = "categories" in measurement.measures
+    there, drawn = "categories" in measurement.measures, measurement.channels
     options, criterion = run.get("options") or {}, measurement.criterion if there else None
     rows: list[list[Any]] = [
         ["Network", model.get("name")],
@@ -186,6 +186,7 @@ def about(measurement: Measurement, accounting: str) -> list[list[str]]:
         ["Accounting", accounting if there else None],
         ["Interventions", _interventions(options)],
         ["Detail kept", run.get("detail")],
+        ["Channels", None if drawn is None else drawing(drawn)],
         ["Seed", options.get("seed")],
         ["Device", run.get("device")],
         ["Begun", run.get("created")],

@@ -10,6 +10,7 @@ from aliascope.report.numbers import Block
 from aliascope.report.words import interval, percent, signed, state, under
 from aliascope.runs.changed import ALL
 from aliascope.runs.measurement import Measurement
+from aliascope.runs.shown import drawing
 from aliascope.runs.words import listed
 
 KEPT = ("--model", "--data", "--weights", "--batch-size", "--max-samples", "--start", "--filter")
@@ -78,7 +79,9 @@ def _measured(measurement: Measurement, blocks: Block) -> str:
     )
     n = _images(len(measurement.samples))
     places = "1 site" if sites == 1 else f"{sites} sites"
-    return f"{name}{weights} was measured at {places} on {n}{where}{under(measurement)}.{right}"
+    some = "" if measurement.channels is None else f", {drawing(measurement.channels)}"
+    how = f"{places} on {n}{where}{under(measurement)}{some}"
+    return f"{name}{weights} was measured at {how}.{right}"
 
 
 def _images(n: int) -> str:

@@ -18,7 +18,7 @@ from aliascope.runs.energy import ENERGY
 from aliascope.runs.fractions import fractions_of
 from aliascope.runs.measurement import Measurement, load
 from aliascope.runs.paired import NOTHING, Change, mean_change, paired_change
-from aliascope.runs.shown import counted
+from aliascope.runs.shown import counted, drawing
 from aliascope.runs.values import KEY
 
 CRITERION = ("threshold_db", "reference", "grid", "fold_scale")
@@ -284,6 +284,11 @@ def _differing(before: Measurement, after: Measurement) -> list[str]:
         first, second = ((m.run.get(section) or {}).get(key) for m in (before, after))
         if first != second and not (not first and not second):
             notes.append(f"{section} {key}: {_short(first)} → {_short(second)}")
+    channels = [m.channels for m in (before, after)]
+    if channels[0] != channels[1]:
+        notes.append(f"channels drawn: {' → '.join(str(each or 'all') for each in channels)}")
+    elif channels[0] is not None:
+        notes.append(drawing(channels[0]))
     if before.condition != after.condition:
         notes.append(f"condition: {before.condition.name} → {after.condition.name}")
     settings = before.criterion, after.criterion

@@ -192,19 +192,26 @@ def drawn_contributions(tables: Tables, each: pd.DataFrame, sums: pd.DataFrame) 
             if array is not None and row in values.index:
                 of_site = sums.xs(row, level="site")
                 exceeds = _exceeding(np.asarray(array), pd.DataFrame(of_site), values[row])
-                found.append(pd.DataFrame({"sample": numbered, "site": row, "exceeds": exceeds}))
+                varies = (np.asarray(array)[..., 1] > 0).any(axis=1)
+                table = {"sample": numbered, "site": row, "exceeds": exceeds, "varies": varies}
+                found.append(pd.DataFrame(table))
     if not found:
         return each
-    both = each.merge(pd.concat(found, ignore_index=True), how="left", on=["sample", "site"])
+    drawn = pd.concat(found, ignore_index=True)
+    drawn["varying"] = drawn.groupby("site")["varies"].transform("sum")
+    both = each.merge(drawn, how="left", on=["sample", "site"])
     samples = both.groupby("site")["sample"].transform("nunique")
     linear = both["site"].map(values) + samples * both["exceeds"]
-    return both.assign(**{ENERGY: linear.where(both["exceeds"].notna(), both[ENERGY])})
+    linear = linear.where(both["varying"] >= 2)  # a single sample tells nothing of a spread
+    return both.assign(**{ENERGY: linear.where(both["varying"].notna(), both[ENERGY])})
 
 
 def _exceeding(drawn: Array, sums: pd.DataFrame, value: float) -> Array:
     """Sum what exceeds a share in drawn channels, (samples, count, 3): (samples,)."""
     varying = sums["varying"].where(sums["varying"] > 0)
     share = float((sums[DRAWN] / varying).sum())
+    if not share > 0:
+        return np.full(len(drawn), math.nan)
     weights = varying.reindex(drawn[..., 0].astype(int).ravel()).to_numpy()
     exceeding = (drawn[..., 2] - value * drawn[..., 1]) / weights.reshape(drawn.shape[:2])
     return np.asarray(np.nansum(exceeding, axis=1) / share)

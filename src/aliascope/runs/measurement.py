@@ -32,7 +32,7 @@ from aliascope.runs.fractions import (
 from aliascope.runs.sites import row_of
 from aliascope.runs.store import Store
 from aliascope.runs.tables import tables_of
-from aliascope.runs.values import KEY
+from aliascope.runs.values import DRAWN, KEY
 
 
 class Measurement:
@@ -224,7 +224,7 @@ class Measurement:
         each = each[each["site"].isin(sites.index)]
         if by in ("site", "overall"):
             each = energy.drawn_contributions(self._tables, each, sums)
-        if by == "channel" and self.channels is not None:
+        if by == "channel" and DRAWN in sums:
             raise AliascopeError(
                 f"{self.channels} channels were drawn for each sample in this run, too few to know "
                 "each; measure all channels, without --channels."

@@ -392,14 +392,14 @@ def said_of(measurement: Measurement, accounting: str = "exact") -> str:
 
 
 def drawing(channels: int) -> str:
-    """Say that so many channels were drawn.
+    """Say that so many channels were drawn, or all where there are no more.
 
     Examples
     --------
     >>> drawing(8)
-    '8 channels of each image and site drawn'
+    'at most 8 channels of each image and site, drawn'
     """
-    return f"{counted(channels, 'channel')} of each image and site drawn"
+    return f"at most {counted(channels, 'channel')} of each image and site, drawn"
 
 
 def level_of(measurement: Measurement) -> str:

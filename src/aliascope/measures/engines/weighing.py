@@ -263,8 +263,8 @@ def _multiply(bases, panel, out):  # type: ignore[no-untyped-def]
                 )
 
 
-def vary(signals: Array, threads: int) -> Array:
-    """Sum the squares of what varies around the mean of each map, (N, H, W, C): (N, C).
+def vary(signals: Array, threads: int) -> tuple[Array, Array]:
+    """Sum the squares of what varies in each map, (N, H, W, C), and give its mean: (N, C) each.
 
     The mean of a row is taken off first.
     """
@@ -273,7 +273,8 @@ def vary(signals: Array, threads: int) -> Array:
     constants = signals[:, height // 2].mean(axis=1)
     run(_vary, threads, signals, constants, sums)
     total, squares = sums.sum(axis=1).transpose(1, 0, 2)
-    return np.asarray(np.maximum(squares - total**2 / (height * width), 0.0))
+    apart = total / (height * width)
+    return np.maximum(squares - total * apart, 0.0), constants + apart
 
 
 def weigh(
