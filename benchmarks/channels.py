@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +27,7 @@ import aliascope as al
 from aliascope.commands.allocation import keep_freed_memory
 from aliascope.data import sample_files
 from aliascope.tasks.models import load_model
+from benchmarks.overhead import median_seconds
 
 BATCH = 10
 
@@ -47,18 +47,6 @@ def columns_of(measurement: al.Measurement) -> tuple[pd.DataFrame, pd.DataFrame]
     values = both[["aliased_energy", "tangled"]]
     widths = {name: (both[f"{name}_high"] - both[f"{name}_low"]) / 2 for name in values}
     return 100 * values, 100 * pd.DataFrame(widths)
-
-
-def processor_seconds(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Time the ways in turn, after one warming round: medians."""
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    for turn in range(repeats + 1):
-        for way, run in ways.items():
-            start = time.process_time()
-            run()
-            if turn:
-                seconds[way].append(time.process_time() - start)
-    return {way: statistics.median(each) for way, each in seconds.items()}
 
 
 def main() -> None:
@@ -92,7 +80,7 @@ def main() -> None:
     ways: dict[str, Callable[[], object]] = {"plain": plain, "opened": opened}
     for count in [*arguments.channels, None]:
         ways[str(count or "all")] = lambda count=count: measured(model, images, channels=count)
-    seconds = processor_seconds(ways, arguments.repeats)
+    seconds = median_seconds(ways, arguments.repeats, time.process_time)
     every, _ = columns_of(measured(model, images))
     print(
         f"{arguments.model}, {len(images)} photographs, {arguments.threads} threads, "

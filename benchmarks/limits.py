@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import collections
 import functools
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +21,7 @@ import aliascope as al
 from aliascope.commands.allocation import keep_freed_memory
 from aliascope.measures import energy
 from aliascope.measures.engines import fused, half_spectrum
-from benchmarks.overhead import add_machine, machine_of, prepared
+from benchmarks.overhead import add_machine, machine_of, median_seconds, prepared, runner
 
 PIECES: dict[str, tuple[Any, str]] = {
     "energy": (energy, "energies"),
@@ -35,7 +34,7 @@ PIECES: dict[str, tuple[Any, str]] = {
 }
 
 
-def timed(function: Callable[..., Any], name: str, spent: collections.Counter[str]) -> Any:
+def timed(function: Callable[..., Any], name: str, spent: dict[str, float]) -> Any:
     """Add the processor's time that a function takes to what was spent."""
 
     @functools.wraps(function)
@@ -44,20 +43,9 @@ def timed(function: Callable[..., Any], name: str, spent: collections.Counter[st
         try:
             return function(*args, **kwargs)
         finally:
-            spent[name] += time.process_time() - start  # type: ignore[assignment]
+            spent[name] += time.process_time() - start
 
     return wrapper
-
-
-def seconds_of(run: Callable[[], object], repeats: int) -> float:
-    """Median time of the processor, after one warming round."""
-    run()
-    seconds = []
-    for _ in range(repeats):
-        start = time.process_time()
-        run()
-        seconds.append(time.process_time() - start)
-    return statistics.median(seconds)
 
 
 def main() -> None:
@@ -73,23 +61,16 @@ def main() -> None:
     for name in arguments.models:
         model, images = prepared(arguments, name)
 
-        def plain(model: Any = model, images: Any = images) -> None:
-            with torch.no_grad():
-                model(images)
+        plain = runner("plain", model, images)
+        scope = al.Scope(model, measures=["energy", "categories"])
 
-        def within(scope: al.Scope, run: Callable[[], None] = plain) -> Callable[[], None]:
-            def inside() -> None:
-                with scope:
-                    run()
+        def measured(scope: al.Scope = scope, plain: Callable[[], object] = plain) -> None:
+            with scope:
+                plain()
 
-            return inside
-
-        base = seconds_of(plain, arguments.repeats)
-        opened = seconds_of(within(al.Scope(model, detail=None)), arguments.repeats)
-        measures = ["energy", "categories"]
-        measured = within(al.Scope(model, measures=measures))
-        total = seconds_of(measured, arguments.repeats)
-        spent: collections.Counter[str] = collections.Counter()
+        ways = {"plain": plain, "opened": runner("opened", model, images), "measured": measured}
+        base, opened, total = median_seconds(ways, arguments.repeats, time.process_time).values()
+        spent: dict[str, float] = collections.defaultdict(float)
         before = [getattr(module, attribute) for module, attribute in PIECES.values()]
         try:
             for piece, (module, attribute) in PIECES.items():

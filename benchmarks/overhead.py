@@ -134,15 +134,19 @@ def runner(way: str, model: nn.Module, images: Tensor) -> Callable[[], object]:
     return makers[way]()
 
 
-def median_seconds(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+def median_seconds(
+    runs: dict[str, Callable[[], object]],
+    repeats: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
     """Time the functions in turn, after one warming round, so that all see the same machine."""
     seconds: dict[str, list[float]] = {way: [] for way in runs}
     for i in range(repeats + 1):
         for way, run in runs.items():
-            start = time.perf_counter()
+            start = clock()
             run()
             if i:
-                seconds[way].append(time.perf_counter() - start)
+                seconds[way].append(clock() - start)
     return {way: statistics.median(values) for way, values in seconds.items()}
 
 

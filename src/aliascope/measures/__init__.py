@@ -14,7 +14,7 @@ from aliascope.seam.handlers import Handler
 
 __all__ = ["DEFAULT", "DETAILS", "MEASURES", "Counter", "make_measures"]
 
-MEASURES: dict[str, Callable[[Counter, str, int, Drawn | None], Handler]] = {
+MEASURES: dict[str, Callable[[Counter, str, int, Drawn], Handler]] = {
     "energy": lambda counter, detail, below, drawn: Energy(detail, drawn),
     "categories": lambda counter, detail, below, drawn: Categories(counter, detail, drawn),
     "floor": lambda counter, detail, below, drawn: Floor(counter, below, drawn),
@@ -82,6 +82,6 @@ def make_measures(
             f"channels is {channels} with detail {detail!r}, which keeps each channel; leave one "
             "of them out."
         )
-    drawn = None if channels is None else Drawn(channels, channels_seed)
+    drawn = Drawn(channels, channels_seed)
     wanted = [name for name in names if floor_samples or name not in ("floor", "thresholds")]
     return [MEASURES[name](counter, detail, floor_samples, drawn) for name in wanted]

@@ -58,7 +58,7 @@ class Categories:
         if detail not in DETAILS:
             raise AliascopeError(f"detail is {detail!r}, but it must be one of {DETAILS}.")
         self.criterion, self.detail = counter.criterion, detail
-        self._counter, self._drawn = counter, drawn
+        self._counter, self._drawn = counter, drawn or Drawn()
         self._batch = Batch(None, torch.device("cpu"))
         self._counts: dict[Site, Tensor] = {}
 
@@ -71,19 +71,17 @@ class Categories:
         """Expect a pass."""
         self._batch = batch
         self._counts = {}
-        if self._drawn is not None:
-            self._drawn.begin(batch)
+        self._drawn.begin(batch)
 
     @torch.no_grad()
     def take(self, site: Site, dense: Tensor, part: Part) -> None:
         """Count a dense signal, or a part of one."""
         if self._batch.samples is None:
             return
-        if self._drawn is not None:
-            picked = self._drawn.pick(site, dense, part)
-            if picked is None:
-                return
-            dense, part = picked
+        picked = self._drawn.pick(site, dense, part)
+        if picked is None:
+            return
+        dense, part = picked
         if self.whole:
             counts = self._count_and_keep(site, dense.detach())
         else:
@@ -180,7 +178,7 @@ class Categories:
                 place = tuple(bad[0])
                 sample = (self._batch.samples or ())[int(place[0])]
                 channel = place[1] if len(place) > 1 else NOT_FINITE - count[place][0]
-                drawn = self._drawn.channels(site) if self._drawn is not None else None
+                drawn = self._drawn.channels(site)
                 if drawn is not None:
                     channel = drawn[int(place[0]), int(channel)]
                 say_not_finite(site, sample, int(channel))

@@ -27,8 +27,9 @@ class Drawn:
 
     Parameters
     ----------
-    count : int
-        Channels of each sample and site, 1 or more; where there are no more than that, all.
+    count : int or None
+        Channels of each sample and site, 1 or more; where there are no more than that, all. None
+        draws nowhere.
     seed : int
         Of the draws.
 
@@ -49,8 +50,8 @@ class Drawn:
     True
     """
 
-    def __init__(self, count: int, seed: int = 0) -> None:
-        if count < 1:
+    def __init__(self, count: int | None = None, seed: int = 0) -> None:
+        if count is not None and count < 1:
             raise AliascopeError(
                 f"channels is {count}, but it must be 1 or more; leave it out to measure all."
             )
@@ -65,6 +66,11 @@ class Drawn:
         if batch is not self._batch:
             self._batch, self._drawn = batch, {}
             self._picked = self._from = None
+
+    def draws(self, part: Part) -> bool:
+        """Whether some channels of such a signal are measured, and not all."""
+        known = self._batch is not None and self._batch.samples is not None
+        return known and self.count is not None and part.shape[1] > self.count
 
     def channels(self, site: Site) -> Tensor | None:
         """Channels drawn at a site in this pass, (samples, count), rising; None where all are."""
@@ -84,22 +90,24 @@ class Drawn:
             (n, count, *size), and which part it is of the signal that has these channels alone.
             None until the last channels of these samples have come.
         """
-        n, channels = part.shape[:2]
-        if channels <= self.count or self._batch is None or self._batch.samples is None:
+        if not self.draws(part):
             return dense, part
+        n, channels = part.shape[:2]
         if site not in self._drawn:
             self._drawn[site] = self._draw(site, channels)
+        count = self._drawn[site].shape[1]
         if self._from is None or self._from() is not dense:  # not as for the measure before
             self._from = weakref.ref(dense)
             self._copy(site, dense, part)
         if part.channels.stop < channels:
             return None
         assert self._picked is not None
-        shape = (n, self.count, *part.shape[2:])
-        return self._picked, Part(shape, part.samples, slice(0, self.count))
+        shape = (n, count, *part.shape[2:])
+        return self._picked, Part(shape, part.samples, slice(0, count))
 
     def _draw(self, site: Site, channels: int) -> Tensor:
         assert self._batch is not None and self._batch.samples is not None
+        assert self.count is not None
         rows = []
         for sample in self._batch.samples:
             bits = bits_of(self.seed, f"channels {site} {sample}", channels)
@@ -113,7 +121,7 @@ class Drawn:
         rows = torch.arange(part.samples.start, part.samples.stop) // windows
         wanted = drawn[rows]  # (n, count): each sample's, in all of its windows
         if part.channels.start == 0:
-            self._picked = dense.new_empty((len(rows), self.count, *part.shape[2:]))
+            self._picked = dense.new_empty((*wanted.shape, *part.shape[2:]))
         assert self._picked is not None
         here = (wanted >= part.channels.start) & (wanted < part.channels.stop)
         row, place = (each.to(dense.device) for each in here.nonzero(as_tuple=True))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,17 +20,14 @@ from aliascope.energy import cosines, least_varying, within
 from aliascope.measures.drawn import Drawn
 from aliascope.measures.engines import compiled_weighing
 from aliascope.measures.finite import refuse_not_finite
+from aliascope.runs.values import CHANNEL_SUMS, DRAWN
 from aliascope.seam.handlers import Batch, Columns, PerChannel
 from aliascope.seam.parts import Part
 from aliascope.sites import Site
 
-SUMS = ("varying", "beyond", "beyond_low", "beyond_high")
+SUMS = tuple(CHANNEL_SUMS)
 """Energies of a map: of all but the constant coefficient; of the coefficients beyond; and of those
 beyond a cut that is one coefficient higher, and one lower."""
-
-DRAWN = "varying_drawn"
-"""Where channels are drawn, `SUMS` has what varies in each of all samples, so that what a channel
-weighs is known, and this what varies in those that it was drawn of."""
 
 SHIFTS = (0, 1, -1)
 """Of the cut, in the order of `SUMS`."""
@@ -67,7 +64,7 @@ class Energy:
 
     def __init__(self, detail: str = "site", drawn: Drawn | None = None) -> None:
         self._by_channel = detail != "site"
-        self._drawn = drawn
+        self._drawn = drawn or Drawn()
         self._batch = Batch(None, torch.device("cpu"))
         self._sums: dict[Site, Tensor] = {}
         self._varying: dict[Site, Tensor] = {}
@@ -77,23 +74,22 @@ class Energy:
         self._batch = batch
         self._sums = {}
         self._varying = {}
-        if self._drawn is not None:
-            self._drawn.begin(batch)
+        self._drawn.begin(batch)
 
     @torch.no_grad()
     def take(self, site: Site, dense: Tensor, part: Part) -> None:
         """Weigh a dense signal, or a part of one."""
         if self._batch.samples is None:
             return
-        if self._drawn is not None:
+        if self._drawn.draws(part):
             if site not in self._varying:
                 shape = part.shape[:2]
                 self._varying[site] = torch.empty(shape, dtype=torch.float64, device=dense.device)
             self._varying[site][part.index] = varying(dense.detach(), site.rate)
-            picked = self._drawn.pick(site, dense, part)
-            if picked is None:
-                return
-            dense, part = picked
+        picked = self._drawn.pick(site, dense, part)
+        if picked is None:
+            return
+        dense, part = picked
         if site not in self._sums:
             shape = (*part.shape[:2], len(SUMS))
             self._sums[site] = torch.empty(shape, dtype=torch.float64, device=dense.device)
@@ -114,7 +110,7 @@ class Energy:
             columns[name] = {}
         for site, sums in self._sums.items():
             each = self._batch.per_sample(sums).sum(dim=1).cpu()
-            of_channels = self._drawn.channels(site) if self._drawn is not None else None
+            of_channels = self._drawn.channels(site)
             refuse_not_finite(site, each[..., 0], self._batch.samples or (), drawn=of_channels)
             share = (each[..., 1] / each[..., 0]).clamp(0, 1)  # 0 / 0 is NaN: not defined
             columns["aliased_energy"][site] = share.nanmean(dim=1).numpy()
@@ -161,13 +157,12 @@ def varying(dense: Tensor, rate: tuple[int, ...]) -> Tensor:
     tensor([[2.]], dtype=torch.float64)
     """
     size = dense.shape[2:]
-    if any(r > 1 and n <= r for n, r in zip(size, rate, strict=True)):
+    if _nothing_defined(size, rate):
         return torch.zeros(dense.shape[:2], dtype=torch.float64, device=dense.device)
     wide = dense.to(torch.promote_types(dense.dtype, torch.float32))
-    compiled = compiled_weighing() if _channels_last(dense) and dense.ndim == 4 else None
-    if compiled is not None and dense.device.type == "cpu":
-        threads = torch.get_num_threads()
-        found = compiled.vary(wide.movedim(1, -1).detach().numpy(), threads)
+    weighing = _weighing_for(dense)
+    if weighing is not None:
+        found = weighing.vary(wide.movedim(1, -1).detach().numpy(), torch.get_num_threads())
         varies, mean = (torch.from_numpy(each) for each in found)
     else:
         space = tuple(range(2, dense.ndim))
@@ -204,14 +199,14 @@ def energies(dense: Tensor, rate: tuple[int, ...]) -> Tensor:
     """
     size = dense.shape[2:]
     sums = torch.zeros((*dense.shape[:2], len(SUMS)), dtype=torch.float64, device=dense.device)
-    if any(r > 1 and n <= r for n, r in zip(size, rate, strict=True)):
+    if _nothing_defined(size, rate):
         return sums
     least = least_varying(dense.dtype)
     wide = torch.promote_types(dense.dtype, torch.float32)
     bases = [_basis(n, r, dense.device, wide) for n, r in zip(size, rate, strict=True)]
     last = _channels_last(dense)
-    weighing = compiled_weighing() if last and _fits(dense, rate) else None
-    if weighing is not None:
+    weighing = _weighing_for(dense)
+    if weighing is not None and min(rate) > 1:
         return _weighed_compiled(dense.to(wide), rate, least, weighing)
     for samples, channels in _blocks(dense, last):
         block = dense[samples, channels]
@@ -340,9 +335,15 @@ def _kept(low: Tensor, shares: Shares, space: tuple[int, ...]) -> Tensor:
     return squares.movedim(cuts, -1).flatten(1, -2)
 
 
-def _fits(dense: Tensor, rate: tuple[int, ...]) -> bool:
-    """Whether the compiled way weighs such signals: maps on a CPU, decimated along both axes."""
-    return dense.device.type == "cpu" and len(rate) == 2 and min(rate) > 1
+def _nothing_defined(size: Sequence[int], rate: Sequence[int]) -> bool:
+    """Whether one sample of an axis is kept at most, and no frequency but zero."""
+    return any(r > 1 and n <= r for n, r in zip(size, rate, strict=True))
+
+
+def _weighing_for(dense: Tensor) -> Any:
+    """Give what is compiled for maps with channels last on a CPU; None for other signals."""
+    fits = dense.device.type == "cpu" and dense.ndim == 4 and _channels_last(dense)
+    return compiled_weighing() if fits else None
 
 
 def _weighed_compiled(dense: Tensor, rate: tuple[int, ...], least: float, weighing: Any) -> Tensor:

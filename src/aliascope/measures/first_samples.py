@@ -41,7 +41,7 @@ class FirstSamples:
         self, counter: Counter, below: int, columns: list[str], drawn: Drawn | None = None
     ) -> None:
         self._counter, self._below, self._columns = counter, below, columns
-        self._drawn = drawn
+        self._drawn = drawn or Drawn()
         self._batch = Batch(None, torch.device("cpu"))
         self._rows: list[int] = []
         self._counts: dict[Site, Tensor] = {}
@@ -50,8 +50,7 @@ class FirstSamples:
         """Expect a pass."""
         self._batch = batch
         self._counts = {}
-        if self._drawn is not None:
-            self._drawn.begin(batch)
+        self._drawn.begin(batch)
         self._rows = [i for i, n in enumerate(batch.samples or ()) if n < self._below]
 
     @torch.no_grad()
@@ -60,11 +59,10 @@ class FirstSamples:
         if not self._rows:
             return
         assert self._batch.samples is not None
-        if self._drawn is not None:
-            picked = self._drawn.pick(site, dense, part)
-            if picked is None:
-                return
-            dense, part = picked
+        picked = self._drawn.pick(site, dense, part)
+        if picked is None:
+            return
+        dense, part = picked
         windows = part.shape[0] // len(self._batch.samples)
         wanted = [i * windows + k for i in self._rows for k in range(windows)]
         place = {row: k for k, row in enumerate(wanted)}

@@ -188,11 +188,11 @@ def drawn_contributions(tables: Tables, each: pd.DataFrame, sums: pd.DataFrame) 
     for part, numbers in tables.parts:
         numbered = part.samples()["sample"].to_numpy()
         for place, row in numbers.items():
-            array = part.array("drawn", place)
-            if array is not None and row in values.index:
-                of_site = sums.xs(row, level="site")
-                exceeds = _exceeding(np.asarray(array), pd.DataFrame(of_site), values[row])
-                varies = (np.asarray(array)[..., 1] > 0).any(axis=1)
+            kept = part.array("drawn", place)
+            if kept is not None and row in values.index:
+                array = np.asarray(kept)  # which reads it
+                exceeds = _exceeding(array, sums.loc[[row]].droplevel("site"), values[row])
+                varies = (array[..., 1] > 0).any(axis=1)
                 table = {"sample": numbered, "site": row, "exceeds": exceeds, "varies": varies}
                 found.append(pd.DataFrame(table))
     if not found:

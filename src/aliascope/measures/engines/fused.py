@@ -110,12 +110,12 @@ def _tally_bins(powers, twins, m, n, thresholds, counts):  # type: ignore[no-unt
     """
     counts[:] = 0
     inside = (n - 1) // 2  # columns that stand for their twins too, between those that do not
-    _tally(powers[:, :1], 1, thresholds, counts)
+    _tally(powers, 0, 1, 1, thresholds, counts)
     for start in range(1, inside + 1, max(1, TALLIED // m)):
         stop = min(inside + 1, start + max(1, TALLIED // m))
-        _tally(powers[:, start:stop], 2, thresholds, counts)
+        _tally(powers, start, stop, 2, thresholds, counts)
     if n % 2 == 0:
-        _tally(powers[:, n // 2 :], 1, thresholds, counts)
+        _tally(powers, n // 2, n // 2 + 1, 1, thresholds, counts)
     if m % 2 == 0:  # at the middle of an even number of rows, the twin's home is another fold
         for w in range(1, n // 2 + 1):
             home, first, second = powers[0, w, m // 2], powers[1, w, m // 2], powers[2, w, m // 2]
@@ -129,28 +129,23 @@ def _tally_bins(powers, twins, m, n, thresholds, counts):  # type: ignore[no-unt
 
 
 @njit(nogil=True, cache=True)
-def _tally(powers, times, thresholds, counts):  # type: ignore[no-untyped-def]
+def _tally(powers, start, stop, times, thresholds, counts):  # type: ignore[no-untyped-def]
     """Add the counts of some columns, so many times."""
-    columns, m = powers.shape[1], powers.shape[2]
-    home, first = np.empty(columns * m, powers.dtype), np.empty(columns * m, powers.dtype)
-    second = np.empty(columns * m, powers.dtype)
-    for w in range(columns):
-        _copy(powers[0, w], home[w * m : (w + 1) * m])
-        _copy(powers[1, w], first[w * m : (w + 1) * m])
-        _copy(powers[2, w], second[w * m : (w + 1) * m])
-    both = np.empty(columns * m, powers.dtype)
+    home = powers[0, start:stop].ravel()
+    first, second = powers[1, start:stop].ravel(), powers[2, start:stop].ravel()
+    both, more = np.empty(home.size, powers.dtype), np.empty(home.size, powers.dtype)
     for h in range(both.size):
         both[h] = home[h] if home[h] < first[h] else first[h]
     for h in range(both.size):
         above = home[h] if home[h] > second[h] else second[h]
-        second[h] = first[h] if first[h] < above else above
+        more[h] = first[h] if first[h] < above else above
     for level in range(thresholds.size):
         of_both = int(_above(both, thresholds[level]))
         only_home = int(_above(home, thresholds[level])) - of_both
         others = int(_above(first, thresholds[level]))
         counts[level, 0] += times * (both.size - only_home - others)
         counts[level, 1] += times * only_home
-        counts[level, 2] += times * (others - int(_above(second, thresholds[level])))
+        counts[level, 2] += times * (others - int(_above(more, thresholds[level])))
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
