@@ -395,8 +395,7 @@ def images(
         words.append(f"attacked with ε = {eps:g}" if eps else "not attacked")
     elif measurement.condition != CLEAN:
         words.append(measurement.condition.name)
-    if measurement.channels is not None:
-        words.append(drawing(measurement.channels))
+    words += filter(None, [drawing(measurement)])
     if accounting == "published":
         words.append("published accounting")
     return ", ".join(words)

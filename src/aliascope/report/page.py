@@ -173,7 +173,7 @@ def about(measurement: Measurement, accounting: str) -> list[list[str]]:
     """List how the numbers came about, as pairs of a word and its value."""
     run = measurement.run
     model, data = run.get("model") or {}, run.get("data") or {}
-    there, drawn = "categories" in measurement.measures, measurement.channels
+    there = "categories" in measurement.measures
     options, criterion = run.get("options") or {}, measurement.criterion if there else None
     rows: list[list[Any]] = [
         ["Network", model.get("name")],
@@ -186,7 +186,7 @@ def about(measurement: Measurement, accounting: str) -> list[list[str]]:
         ["Accounting", accounting if there else None],
         ["Interventions", _interventions(options)],
         ["Detail kept", run.get("detail")],
-        ["Channels", None if drawn is None else drawing(drawn)],
+        ["Channels", drawing(measurement)],
         ["Seed", options.get("seed")],
         ["Device", run.get("device")],
         ["Begun", run.get("created")],

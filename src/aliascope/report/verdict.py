@@ -79,7 +79,7 @@ def _measured(measurement: Measurement, blocks: Block) -> str:
     )
     n = _images(len(measurement.samples))
     places = "1 site" if sites == 1 else f"{sites} sites"
-    some = "" if measurement.channels is None else f", {drawing(measurement.channels)}"
+    some = f", {drawing(measurement)}" if drawing(measurement) else ""
     how = f"{places} on {n}{where}{under(measurement)}{some}"
     return f"{name}{weights} was measured at {how}.{right}"
 

@@ -288,7 +288,7 @@ def _differing(before: Measurement, after: Measurement) -> list[str]:
     if channels[0] != channels[1]:
         notes.append(f"channels drawn: {' → '.join(str(each or 'all') for each in channels)}")
     elif channels[0] is not None:
-        notes.append(drawing(channels[0]))
+        notes.append(drawing(before))
     if before.condition != after.condition:
         notes.append(f"condition: {before.condition.name} → {after.condition.name}")
     settings = before.criterion, after.criterion

@@ -383,23 +383,24 @@ def said_of(measurement: Measurement, accounting: str = "exact") -> str:
     words = [counted(n, "image")]
     if measurement.condition.name != "clean":
         words[0] += f" under {measurement.condition.name}"
-    if measurement.channels is not None:
-        words.append(drawing(measurement.channels))
+    words += filter(None, [drawing(measurement)])
     if "categories" in measurement.measures:
         words[0] += f", {accounting} accounting"
         words += filter(None, [level_of(measurement), ranging(measurement, accounting)])
     return "; ".join(words)
 
 
-def drawing(channels: int) -> str:
-    """Say that so many channels were drawn, or all where there are no more.
+def drawing(measurement: Measurement) -> str:
+    """Say that channels were drawn, or all where there are no more; nothing where none were.
 
     Examples
     --------
-    >>> drawing(8)
+    >>> import torch, aliascope as al
+    >>> drawing(al.measure(torch.nn.AvgPool2d(2), [torch.rand(1, 9, 8, 8)], channels=8))
     'at most 8 channels of each image and site, drawn'
     """
-    return f"at most {counted(channels, 'channel')} of each image and site, drawn"
+    drawn = measurement.channels
+    return f"at most {counted(drawn, 'channel')} of each image and site, drawn" if drawn else ""
 
 
 def level_of(measurement: Measurement) -> str:
