@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aliascope as al
-from aliascope.measures.engines import NOT_FINITE, count_categories, half_spectrum
+from aliascope.measures.engines import NOT_FINITE, count_categories, half_spectrum, lanes
 from aliascope.spectrum import Criterion, folds
 from tests_shared import GOLDEN, GOLDEN_NAMES, signals
 
@@ -124,6 +124,7 @@ def test_the_size_of_blocks_changes_nothing(monkeypatch, engine):
 @pytest.mark.parametrize("layout", ["channels_last", "sliced", "bfloat16"])
 def test_any_memory_layout_counts_alike(layout, monkeypatch, engine):
     monkeypatch.setattr(half_spectrum, "CHUNK_BYTES", 5000)
+    monkeypatch.setattr(lanes, "CONVERTED_BYTES", 5000)
     signal = torch.randn(4, 6, 17, 16).to(torch.bfloat16).float()
     expected = count_categories(signal, (2, 2), Criterion(), engine=engine)
     if layout == "channels_last":
@@ -187,7 +188,7 @@ def test_without_numba_torch_counts_and_says_so_once(monkeypatch):
 
     signal = torch.randn(1, 2, 12, 12)
     expected = count_categories(signal, (2, 2), Criterion())
-    monkeypatch.setattr(engines, "_fused", lambda: None)
+    monkeypatch.setattr(engines, "_lanes", lambda: None)
     engines._notice_once.cache_clear()
     with pytest.warns(UserWarning, match="numba cannot be imported"):
         assert torch.equal(count_categories(signal, (2, 2), Criterion()), expected)

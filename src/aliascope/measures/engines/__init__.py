@@ -6,6 +6,7 @@ import functools
 import importlib
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -16,7 +17,6 @@ from aliascope.seam.parts import LEAST_WORKSPACE, workspace_of
 from aliascope.spectrum import Criterion
 
 NOT_FINITE = half_spectrum.NOT_FINITE
-"""Count given to every category of a signal with NaN or infinite values."""
 
 ENGINES = ("auto", "torch", "numba")
 """``torch``: any device, any number of axes. ``numba``: compiled for the CPU, up to two axes.
@@ -27,7 +27,7 @@ def check_engine(engine: str, workspace: int | None = None) -> None:
     """Refuse an engine that is not known or not installed, and a workspace too small for any."""
     if engine not in ENGINES:
         raise AliascopeError(f"engine is {engine!r}, but it must be one of {', '.join(ENGINES)}.")
-    if engine == "numba" and _fused() is None:
+    if engine == "numba" and _lanes() is None:
         raise AliascopeError(
             "The engine numba needs the package numba, which cannot be imported: pip install "
             "numba, or pass --engine torch."
@@ -91,13 +91,17 @@ def count_categories(
             f"The engine numba counts signals of one or two axes on a CPU, not of {len(rate)} on "
             f"{dense.device.type}: pass --engine auto."
         )
-    fused = _fused() if fits and engine != "torch" else None
-    if fits and engine == "auto" and fused is None:
+    compiled = _lanes() if fits and engine != "torch" else None
+    if fits and engine == "auto" and compiled is None:
         _notice_once()
+    if engine == "auto" and compiled is not None and not compiled.suits(dense, rate, criterion):
+        compiled = None
+    each = [criterion] if levels is None else [replace(criterion, threshold_db=x) for x in levels]
+    ratios = [one.ratio_for(rate) for one in each]
     limit = workspace_of(dense.device.type, workspace)
-    return half_spectrum.count_categories(
-        dense, rate, criterion, levels=levels, fused=fused, workspace=limit
-    )
+    counts: Tensor = (compiled or half_spectrum).count(dense, rate, criterion, ratios, limit)
+    counts = counts.view(*dense.shape[:2], len(ratios), 4)
+    return counts[:, :, 0] if levels is None else counts
 
 
 def compiled_weighing() -> Any:
@@ -105,9 +109,9 @@ def compiled_weighing() -> Any:
     return _compiled("weighing")
 
 
-def _fused() -> Any:
+def _lanes() -> Any:
     """Import the compiled engine; None where numba is missing or broken."""
-    return _compiled("fused")
+    return _compiled("lanes")
 
 
 @functools.cache

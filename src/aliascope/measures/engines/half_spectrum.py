@@ -13,8 +13,8 @@ A bin and its twin have the same number of passing folds, but not always the sam
 of an axis with an even M is at home in fold ``rate - 1``, while its twin's home, seen from here, is
 fold 0.
 
-The FFTs are torch's. What follows them is either torch's too, or on a CPU one compiled pass
-(:mod:`aliascope.measures.engines.fused`), which is several times faster.
+All of it is done by torch's functions, on any device and with any number of axes. On a CPU
+:mod:`aliascope.measures.engines.lanes` does the same several times faster.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -31,6 +30,7 @@ from torch import Tensor
 from aliascope.spectrum import Criterion, bin_counts
 
 NOT_FINITE = -1
+"""Count given to every category of a signal with NaN or infinite values."""
 
 BLOCK_BYTES = {"cpu": 3 << 20, "cuda": 256 << 20}
 """Size of the spectra that are worked on at once, on a CPU by each thread. There they should stay
@@ -44,46 +44,43 @@ CHUNK_BYTES = 16 << 20
 """Most that is copied at once of a dense signal that is not contiguous or not float32."""
 
 
-def count_categories(
+def count(
     dense: Tensor,
     rate: Sequence[int],
     criterion: Criterion,
-    *,
-    levels: Sequence[float] | None = None,
-    fused: Any = None,
+    ratios: Sequence[float],
     workspace: int | None = None,
 ) -> Tensor:
-    """Count the bins of each category; see :func:`aliascope.measures.engines.count_categories`.
+    """Count the bins of each category, at several thresholds.
 
     Parameters
     ----------
-    dense, rate, criterion, levels, workspace
-        As there.
-    fused : module, optional
-        :mod:`aliascope.measures.engines.fused`, to count with it (on a CPU, up to two axes).
+    dense, rate, criterion, workspace
+        See :func:`aliascope.measures.engines.count_categories`.
+    ratios : sequence of float
+        Thresholds over the reference level, in place of the criterion's.
+
+    Returns
+    -------
+    Tensor of int64, shape (N * C, len(ratios), 4)
 
     Examples
     --------
-    >>> count_categories(torch.zeros(1, 2, 6), (3,), Criterion(grid="seed"))
-    tensor([[[6, 0, 0, 0],
-             [6, 0, 0, 0]]])
+    >>> count(torch.zeros(1, 2, 6), (3,), Criterion(grid="seed"), [0.01])
+    tensor([[[6, 0, 0, 0]],
+    <BLANKLINE>
+            [[6, 0, 0, 0]]])
     """
-    rate = tuple(rate)
-    n, channels = dense.shape[:2]
-    ratios = [criterion.ratio_for(rate)]
-    if levels is not None:
-        ratios = [replace(criterion, threshold_db=level).ratio_for(rate) for level in levels]
-    shape = (n * channels, len(ratios), 4)
+    shape = (dense.shape[0] * dense.shape[1], len(ratios), 4)
     counts = torch.empty(shape, dtype=torch.int64, device=dense.device)
-    counter = _counter(dense, rate, criterion, workspace, fused)
+    counter = _counter(dense, tuple(rate), criterion, workspace)
     done = 0
     chunk_bytes = CHUNK_BYTES if workspace is None else min(CHUNK_BYTES, workspace // 4)
-    for signals in _contiguous_chunks(dense, chunk_bytes, fused):
+    for signals in _contiguous_chunks(dense, chunk_bytes):
         for block in torch.split(signals, counter.capacity):
             counts[done : done + len(block)] = counter(block, ratios)
             done += len(block)
-    counts = counts.view(n, channels, len(ratios), 4)
-    return counts[:, :, 0] if levels is None else counts
+    return counts
 
 
 class _LastCounter(threading.local):
@@ -97,25 +94,25 @@ _last = _LastCounter()
 
 
 def _counter(
-    dense: Tensor, rate: tuple[int, ...], criterion: Criterion, workspace: int | None, fused: Any
+    dense: Tensor, rate: tuple[int, ...], criterion: Criterion, workspace: int | None
 ) -> _BlockCounter:
     """Give the last counter where it fits, and otherwise make one."""
     if dense.device.type != "cpu":  # a GPU's memory is for others to use
-        return _BlockCounter(dense, rate, criterion, workspace, fused)
-    how = (workspace, fused is None, torch.get_num_threads(), BLOCK_BYTES["cpu"])
+        return _BlockCounter(dense, rate, criterion, workspace)
+    how = (workspace, torch.get_num_threads(), BLOCK_BYTES["cpu"])
     # Tensors made in inference mode are not to be written outside of it.
-    what = (dense.shape[2:], rate, _working_dtype(dense.dtype), torch.is_inference_mode_enabled())
+    what = (dense.shape[2:], rate, working_dtype(dense.dtype), torch.is_inference_mode_enabled())
     key = (criterion, *what, *how)
     if _last.key != key or _last.counter is None or not _last.counter.suits(dense):
         _last.key, _last.counter = None, None  # let its buffers go before others are made
-        _last.counter = _BlockCounter(dense, rate, criterion, workspace, fused)
+        _last.counter = _BlockCounter(dense, rate, criterion, workspace)
         _last.key = key
     return _last.counter
 
 
-def _contiguous_chunks(dense: Tensor, chunk_bytes: int, fused: Any) -> Iterator[Tensor]:
+def _contiguous_chunks(dense: Tensor, chunk_bytes: int) -> Iterator[Tensor]:
     """Yield the signals as contiguous (signals, *size), a few samples at a time if copied."""
-    dtype = _working_dtype(dense.dtype)
+    dtype = working_dtype(dense.dtype)
     if dense.is_contiguous() and dense.dtype == dtype:
         yield dense.flatten(0, 1)
         return
@@ -125,26 +122,11 @@ def _contiguous_chunks(dense: Tensor, chunk_bytes: int, fused: Any) -> Iterator[
     for chunk in torch.split(dense, samples):
         # Of a sample that is too large, some channels at a time; such a chunk is of one sample.
         for part in torch.split(chunk, channels, dim=1):
-            yield _contiguous(part, dtype, fused).flatten(0, 1)
+            yield part.to(dtype, memory_format=torch.contiguous_format).flatten(0, 1)
 
 
-def _contiguous(part: Tensor, dtype: torch.dtype, fused: Any) -> Tensor:
-    """Copy signals to lie one after the other in memory; torch is slow at it from channels last."""
-    rows = part.stride()[2:]
-    lines = all(part.shape[d] * part.stride(d) == part.stride(d - 1) for d in range(3, part.ndim))
-    if part.dtype != dtype or part.shape[1] == 1 or part.stride(1) != 1 or not (rows and lines):
-        return part.to(dtype, memory_format=torch.contiguous_format)
-    pixels = part.movedim(1, -1).flatten(1, -2)
-    out = torch.empty(part.shape, dtype=dtype, device=part.device)
-    if fused is not None:
-        fused.transpose(pixels.numpy(), out.flatten(2).numpy(), torch.get_num_threads())
-    else:
-        for each, signals in zip(pixels, out.flatten(2), strict=True):
-            signals.copy_(each.T)  # of two axes torch copies tile by tile
-    return out
-
-
-def _working_dtype(dtype: torch.dtype) -> torch.dtype:
+def working_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Give the kind of number that signals of a kind are transformed in."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
@@ -162,24 +144,23 @@ class _BlockCounter:
         rate: tuple[int, ...],
         criterion: Criterion,
         workspace: int | None,
-        fused: Any,
     ) -> None:
         size = tuple(dense.shape[2:])
-        self.size, self.rate, self.criterion, self.fused = size, rate, criterion, fused
+        self.size, self.rate, self.criterion = size, rate, criterion
         device, dtype = dense.device, dense.dtype
         self.bins = bin_counts(size, rate, criterion.grid_for(rate))
         self.lengths = tuple(r * m for r, m in zip(rate, self.bins, strict=True))
         self.row_dims = tuple(range(2, 1 + len(rate)))
-        real = _working_dtype(dtype)
+        real = working_dtype(dtype)
         complex_dtype = torch.complex128 if real == torch.float64 else torch.complex64
         half = self.lengths[-1] // 2 + 1
         row_lengths = self.lengths[:-1]
 
         signal_bytes = half * math.prod(row_lengths) * complex_dtype.itemsize
-        self.threads = torch.get_num_threads() if device.type == "cpu" else 1
+        threads = torch.get_num_threads() if device.type == "cpu" else 1
         block_bytes = BLOCK_BYTES.get(device.type, BLOCK_BYTES["cuda"])
         # As many for each thread, so that none waits for another.
-        capacity = self.threads * max(1, block_bytes // signal_bytes)
+        capacity = threads * max(1, block_bytes // signal_bytes)
         if workspace is not None:
             capacity = min(capacity, max(1, workspace // (BUFFERS * signal_bytes)))
         self._most = capacity
@@ -191,9 +172,8 @@ class _BlockCounter:
         # Zero padding is written once, here: each block overwrites only the part with samples.
         self.padded = buffer(*self.size[:-1], self.lengths[-1], dtype=real)
         self.half_transformed = buffer(half, *row_lengths, dtype=complex_dtype)
-        if fused is None:
-            self.power = buffer(half, *row_lengths, dtype=real)
-            self.passes = buffer(half, *row_lengths, dtype=torch.bool)
+        self.power = buffer(half, *row_lengths, dtype=real)
+        self.passes = buffer(half, *row_lengths, dtype=torch.bool)
 
     def suits(self, dense: Tensor) -> bool:
         """Whether its blocks would be as large, were it made for this signal."""
@@ -201,8 +181,6 @@ class _BlockCounter:
 
     def __call__(self, signals: Tensor, ratios: Sequence[float]) -> Tensor:
         """Count: signals (B, *size), at levels relative to the reference, to (B, levels, 4)."""
-        if self.fused is not None:
-            return self._count_fused(signals, ratios)
         b = len(signals)
         flat = signals.flatten(1)
         # Both propagate NaN; vector_norm(inf), which says the same, took ten times as long.
@@ -219,33 +197,13 @@ class _BlockCounter:
         finite = torch.isfinite(peak.view(b, 1, 1))
         return torch.where(finite, torch.stack(counts, dim=1), NOT_FINITE)
 
-    def _count_fused(self, signals: Tensor, ratios: Sequence[float]) -> Tensor:
-        """Count by compiled passes before and after the FFTs, signals of one or two axes."""
-        b, padded = len(signals), self.padded[: len(signals)]
-        rate, bins = (((1,) * (2 - len(each)) + each) for each in (self.rate, self.bins))
-        planes = (each if self.row_dims else each.unsqueeze(1) for each in (signals, padded))
-        arrays = [each.numpy() for each in planes]
-        finite, energy = self.fused.prepare(arrays[0], rate, arrays[1], self.threads)
-        spectrum = self._spectrum(padded, b)
-        spectra = spectrum if self.row_dims else spectrum.unsqueeze(-1)
-        # Parseval: the mean over M bins of the power is the sum of the squared samples.
-        references = energy if self.criterion.reference == "mean" else None
-        turned = spectra.contiguous().numpy()
-        counts = self.fused.count(turned, rate, bins, references, ratios, self.threads)
-        counts[~finite] = NOT_FINITE
-        return torch.from_numpy(counts)
-
     def _spectrum(self, padded: Tensor, b: int) -> Tensor:
         """Half spectrum, (B, half, *L of the rows)."""
         spectrum = torch.fft.rfft(padded, dim=-1)
         if self.row_dims:
-            buffer = self.half_transformed[:b]
-            if self.fused is not None:
-                self.fused.turn(spectrum.numpy(), buffer.numpy(), self.threads)
-            else:
-                with_samples = (slice(b), slice(None), *(slice(n) for n in self.size[:-1]))
-                self.half_transformed[with_samples] = spectrum.movedim(-1, 1)
-            spectrum = torch.fft.fftn(buffer, dim=self.row_dims)
+            with_samples = (slice(b), slice(None), *(slice(n) for n in self.size[:-1]))
+            self.half_transformed[with_samples] = spectrum.movedim(-1, 1)
+            spectrum = torch.fft.fftn(self.half_transformed[:b], dim=self.row_dims)
         return spectrum
 
     def _power(self, spectrum: Tensor, b: int) -> Tensor:
