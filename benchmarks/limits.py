@@ -20,17 +20,12 @@ import torch
 import aliascope as al
 from aliascope.commands.allocation import keep_freed_memory
 from aliascope.measures import energy
-from aliascope.measures.engines import fused, half_spectrum
+from aliascope.measures.engines import lanes
 from benchmarks.overhead import add_machine, machine_of, median_seconds, prepared, runner
 
 PIECES: dict[str, tuple[Any, str]] = {
     "energy": (energy, "energies"),
-    "counting: channels last to first": (half_spectrum, "_contiguous"),
-    "counting: scale and pad": (fused, "prepare"),
-    "counting: FFT of rows": (torch.fft, "rfft"),
-    "counting: turn": (fused, "turn"),
-    "counting: FFT of columns": (torch.fft, "fftn"),
-    "counting: folds and thresholds": (fused, "count"),
+    "counting": (lanes, "count"),
 }
 
 

@@ -94,8 +94,6 @@ def count_categories(
     compiled = _lanes() if fits and engine != "torch" else None
     if fits and engine == "auto" and compiled is None:
         _notice_once()
-    if engine == "auto" and compiled is not None and not compiled.suits(dense, rate, criterion):
-        compiled = None
     each = [criterion] if levels is None else [replace(criterion, threshold_db=x) for x in levels]
     ratios = [one.ratio_for(rate) for one in each]
     limit = workspace_of(dense.device.type, workspace)

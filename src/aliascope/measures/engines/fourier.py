@@ -7,6 +7,10 @@ The algorithm is Stockham's, as C. Van Loan, *Computational Frameworks for the F
 Transform* (SIAM, 1992), section 1.7, has it, with a pass for each factor of the length. A pass of
 radix p takes p numbers that lie a p-th of the transform apart, transforms them, and writes them
 next to each other, times the twiddle factors of the transforms that are left.
+
+Lengths with a large prime factor are a convolution with a chirp, by transforms of a length that has
+none: L. I. Bluestein, "A linear filtering approach to the computation of the discrete Fourier
+transform", IEEE Transactions on Audio and Electroacoustics 18 (1970).
 """
 
 from __future__ import annotations
@@ -34,6 +38,9 @@ WRITTEN_OUT = (2, 3, 4, 5, 7, 8)
 """Radices with a pass of their own; those of other primes take a number of steps that grows with
 the prime."""
 
+LARGEST_RADIX = 150
+"""Above it, a chirp takes less time."""
+
 
 class Plan(NamedTuple):
     """How signals of a length are transformed.
@@ -41,44 +48,80 @@ class Plan(NamedTuple):
     Attributes
     ----------
     radices : ndarray of int
-        Whose product is the length; of 1 it has a single 1.
+        Whose product is the length of the transforms; of 1 it has a single 1.
     twiddles : ndarray of float
         Of each pass: the radix less one for each of the transforms that it leaves; and where its
         radix is not written out, the roots of unity of that order. Real and imaginary part in turn.
+    chirp : ndarray of float
+        Where transforms are of another length: the chirp of the signals' length, and the spectrum
+        with which they convolve. Real and imaginary part in turn.
     """
 
     radices: Array
     twiddles: Array
+    chirp: Array
 
 
 class Ready(NamedTuple):
-    """A plan as compiled code uses it: its length, its passes, and where its arrays begin."""
+    """A plan as compiled code uses it: lengths of signals and transforms, passes, and pointers."""
 
     length: int
+    inner: int
     passes: int
     radices: Any
     twiddles: Any
+    chirp: Any
 
 
 @functools.lru_cache(maxsize=256)
 def plan(length: int, dtype: str) -> Plan:
-    """Plan the transforms of a length, with twiddle factors of a kind.
+    """Plan the transforms of a length, with factors of a kind.
 
     Examples
     --------
     >>> plan(224, "float32").radices.tolist()
     [8, 4, 7]
     """
-    radices = _radices(length)
-    twiddles, left = [], length
+    inner = inner_length(length)
+    radices = _radices(inner)
+    turns, left = [], inner
     for radix in radices:
         left //= radix
-        turns = np.outer(np.arange(left), np.arange(1, radix)).ravel() / (left * radix)
-        twiddles.append(turns)
+        turns.append(np.outer(np.arange(left), np.arange(1, radix)).ravel() / (left * radix))
         if radix not in WRITTEN_OUT:
-            twiddles.append(np.arange(radix) / radix)
-    parts = np.exp(-2j * np.pi * np.concatenate(twiddles)).view(float)
-    return Plan(np.array(radices), parts.astype(dtype))
+            turns.append(np.arange(radix) / radix)
+    twiddles = np.exp(-2j * np.pi * np.concatenate(turns))
+    chirp = np.zeros(0, complex)
+    if inner != length:
+        n = np.arange(length)
+        chirp = np.exp(-1j * np.pi * (n * n % (2 * length)) / length)
+        filtering = np.zeros(inner, complex)
+        filtering[:length] = chirp.conj()
+        filtering[inner - length + 1 :] = chirp[:0:-1].conj()
+        chirp = np.concatenate([chirp, np.fft.fft(filtering) / inner])
+    return Plan(np.array(radices), *(z.view(float).astype(dtype) for z in (twiddles, chirp)))
+
+
+def inner_length(length: int) -> int:
+    """Give the length of the transforms that signals of a length take.
+
+    Examples
+    --------
+    >>> inner_length(446), inner_length(223 * 2 + 1)
+    (896, 447)
+    """
+    if max(_radices(length)) <= LARGEST_RADIX:
+        return length
+    inner = 2 * length - 1
+    while max(_radices(inner)) > max(WRITTEN_OUT):
+        inner += 1
+    return inner
+
+
+def room(length: int) -> int:
+    """Give how many complex numbers of scratch transforms of signals of a length need."""
+    inner = inner_length(length)
+    return 3 * inner + 2 if inner == length else 5 * inner + 3
 
 
 def _radices(length: int) -> list[int]:
@@ -89,23 +132,23 @@ def _radices(length: int) -> list[int]:
         radices.append(2**power)
         twos -= power
     factor = 3
-    while left > 1:
+    while factor * factor <= left:
         while left % factor == 0:
             radices.append(factor)
             left //= factor
         factor += 2
-    return radices or [1]
+    return [*radices, left] if left > 1 or not radices else radices
 
 
 @njit(nogil=True, cache=True)
-def ready(radices, twiddles):  # type: ignore[no-untyped-def]
+def ready(length, radices, twiddles, chirp):  # type: ignore[no-untyped-def]
     """Make a plan ready, for as long as its arrays are kept. Radices may be filled up with 0."""
-    length, passes = 1, 0
+    inner, passes = 1, 0
     for radix in radices:
         if radix:
-            length *= radix
+            inner *= radix
             passes += 1
-    return Ready(length, passes, begin(radices), begin(twiddles))
+    return Ready(length, inner, passes, begin(radices), begin(twiddles), begin(chirp))
 
 
 @njit(nogil=True, cache=True)
@@ -117,7 +160,7 @@ def transform(m, x, step, filled, y, scratch, plan, lanes):  # type: ignore[no-u
     m : pointer to float
         The memory in which all of this lies.
     x, y, scratch : int
-        Where what is transformed begins, what comes out, and room for twice as much as that.
+        Where what is transformed begins, what comes out, and `room` for what is between.
     step, filled : int
         Number n starts at ``x + 2 * len(lanes) * n * step``; the one after the last that is filled
         has to be zero.
@@ -125,10 +168,34 @@ def transform(m, x, step, filled, y, scratch, plan, lanes):  # type: ignore[no-u
     lanes : tuple
         As long as there are lanes.
     """
-    length, passes, radices, w = plan
+    if plan.inner == plan.length:
+        _transform(m, x, step, filled, y, scratch, plan, lanes)
+        return
+    length, inner, chirp = plan.length, plan.inner, plan.chirp
+    size, one = 2 * len(lanes) * (inner + 1), np.intp(1)
+    a, b, left = scratch, scratch + size, scratch + 2 * size
+    for n in range(filled):
+        put(m, a, n, _turned(take(m, x, n * step, lanes), chirp, n, lanes), lanes)
+    zero = constant(m, 0, lanes)
+    put(m, a, filled, (zero, zero), lanes)
+    _transform(m, a, one, filled, b, left, plan, lanes)
+    for k in range(inner):  # the inverse is the transform of the conjugate
+        real, imag = _turned(take(m, b, k, lanes), chirp, length + k, lanes)
+        put(m, b, k, (real, zero - imag), lanes)
+    _transform(m, b, one, inner, a, left, plan, lanes)
+    for k in range(length):
+        real, imag = take(m, a, k, lanes)
+        put(m, y, k, _turned((real, zero - imag), chirp, k, lanes), lanes)
+
+
+@njit(nogil=True, cache=True)
+def _transform(m, x, step, filled, y, scratch, plan, lanes):  # type: ignore[no-untyped-def]
+    """Do it pass by pass."""
+    length, radices, w = plan.inner, plan.radices, plan.twiddles
     left, done, at = length, 1, 0
-    a, b = scratch, scratch + 2 * len(lanes) * length
-    for i in range(passes):
+    size = 2 * len(lanes) * length
+    a, b, spare = scratch, scratch + size, scratch + 2 * size
+    for i in range(plan.passes):
         radix = read(radices, i)
         left //= radix
         out = y if left == 1 else a
@@ -145,7 +212,7 @@ def transform(m, x, step, filled, y, scratch, plan, lanes):  # type: ignore[no-u
         elif radix == 5:
             _pass_5(m, x, step, filled, out, left, done, w, at, lanes)
         else:
-            _pass_odd(m, x, step, filled, out, radix, left, done, w, at, lanes)
+            _pass_odd(m, x, step, filled, out, spare, radix, left, done, w, at, lanes)
             at += radix
         at += left * (radix - 1)
         done *= radix
@@ -293,8 +360,8 @@ def _pass_8(m, x, step, filled, y, left, done, w, at, lanes):  # type: ignore[no
 
 
 @njit(nogil=True, cache=True)
-def _pass_odd(m, x, step, filled, y, radix, left, done, w, at, lanes):  # type: ignore[no-untyped-def]
-    """Do it by the definition, both outputs of a pair at once."""
+def _pass_odd(m, x, step, filled, y, spare, radix, left, done, w, at, lanes):  # type: ignore[no-untyped-def]
+    """Do it by the definition: outputs u and radix - u at once, and another four."""
     roots = at + left * (radix - 1)
     half = (radix - 1) // 2
     for q in range(left):
@@ -302,23 +369,44 @@ def _pass_odd(m, x, step, filled, y, radix, left, done, w, at, lanes):  # type: 
             o = k + (radix - 1) * done * q
             first = _take(m, x, step, filled, k, lanes)
             whole = first
-            for u in range(1, half + 1):
-                even = first
-                odd = _minus(first, first)
-                for t in range(1, half + 1):
-                    a = _take(m, x, step, filled, k + t * done * left, lanes)
-                    b = _take(m, x, step, filled, k + (radix - t) * done * left, lanes)
-                    i = roots + t * u % radix
-                    cos, sin = splat(read(w, 2 * i), lanes), splat(read(w, 2 * i + 1), lanes)
-                    even = _plus(even, _times(_plus(a, b), cos))
-                    odd = _minus(odd, _times(_minus(a, b), sin))
-                    if u == 1:
-                        whole = _plus(whole, _plus(a, b))
-                i = at + (radix - 1) * q + u - 1
-                put(m, y, o + u * done, _turned(_minus_i(even, odd), w, i, lanes), lanes)
-                i = at + (radix - 1) * (q + 1) - u
-                put(m, y, o + (radix - u) * done, _turned(_plus_i(even, odd), w, i, lanes), lanes)
+            for t in range(1, half + 1):
+                a = _take(m, x, step, filled, k + t * done * left, lanes)
+                b = _take(m, x, step, filled, k + (radix - t) * done * left, lanes)
+                whole = _plus(whole, _plus(a, b))
+                put(m, spare, 2 * t, _plus(a, b), lanes)
+                put(m, spare, 2 * t + 1, _minus(a, b), lanes)
             put(m, y, o, whole, lanes)
+            zero = _minus(first, first)
+            for u in range(1, half + 1, 3):
+                v, z = min(u + 1, half), min(u + 2, half)
+                even_u, even_v, even_z = first, first, first
+                odd_u, odd_v, odd_z = zero, zero, zero
+                of_u, of_v, of_z = 0, 0, 0
+                for t in range(1, half + 1):
+                    of_u += u if of_u + u < radix else u - radix
+                    of_v += v if of_v + v < radix else v - radix
+                    of_z += z if of_z + z < radix else z - radix
+                    sums, apart = take(m, spare, 2 * t, lanes), take(m, spare, 2 * t + 1, lanes)
+                    cos, sin = _root(w, roots + of_u, lanes)
+                    even_u = _plus(even_u, _times(sums, cos))
+                    odd_u = _minus(odd_u, _times(apart, sin))
+                    cos, sin = _root(w, roots + of_v, lanes)
+                    even_v = _plus(even_v, _times(sums, cos))
+                    odd_v = _minus(odd_v, _times(apart, sin))
+                    cos, sin = _root(w, roots + of_z, lanes)
+                    even_z = _plus(even_z, _times(sums, cos))
+                    odd_z = _minus(odd_z, _times(apart, sin))
+                i = at + (radix - 1) * q - 1
+                _put_two(m, y, o, done, even_u, odd_u, w, i, u, radix, lanes)
+                _put_two(m, y, o, done, even_v, odd_v, w, i, v, radix, lanes)
+                _put_two(m, y, o, done, even_z, odd_z, w, i, z, radix, lanes)
+
+
+@njit(nogil=True, cache=True)
+def _put_two(m, y, o, done, even, odd, w, i, u, radix, lanes):  # type: ignore[no-untyped-def]
+    put(m, y, o + u * done, _turned(_minus_i(even, odd), w, i + u, lanes), lanes)
+    u = radix - u
+    put(m, y, o + u * done, _turned(_plus_i(even, odd), w, i + u, lanes), lanes)
 
 
 @njit(nogil=True, cache=True)
@@ -354,8 +442,13 @@ def put(m, y, index, number, lanes):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def _root(w, index, lanes):  # type: ignore[no-untyped-def]
+    return splat(read(w, 2 * index), lanes), splat(read(w, 2 * index + 1), lanes)
+
+
+@njit(nogil=True, cache=True)
 def _turned(a, w, index, lanes):  # type: ignore[no-untyped-def]
-    real, imag = splat(read(w, 2 * index), lanes), splat(read(w, 2 * index + 1), lanes)
+    real, imag = _root(w, index, lanes)
     return a[0] * real - a[1] * imag, a[0] * imag + a[1] * real
 
 

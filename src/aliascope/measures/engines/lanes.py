@@ -19,6 +19,7 @@ Compiled by numba at the first use, and kept on disk for the next.
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from collections.abc import Iterator, Sequence
@@ -32,7 +33,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aliascope.measures.engines.compiling import run
-from aliascope.measures.engines.fourier import plan, put, ready, take, transform
+from aliascope.measures.engines.fourier import plan, put, ready, room, take, transform
 from aliascope.measures.engines.half_spectrum import NOT_FINITE, working_dtype
 from aliascope.measures.engines.vectors import (
     above,
@@ -85,20 +86,22 @@ class Task(NamedTuple):
 class Plans(NamedTuple):
     """Of rows and columns of padded signals and of decimated ones, in that order, filled up."""
 
+    lengths: tuple[int, int, int, int]
     radices: Array
     twiddles: Array
+    chirps: Array
 
-    @classmethod
-    def of(cls, lengths: Sequence[int], kind: str) -> Plans:
-        """Plan the four transforms."""
-        plans = [plan(length, kind) for length in lengths]
-        made = []
-        for arrays in zip(*plans, strict=True):
-            filled = np.zeros((len(plans), max(array.size for array in arrays)), arrays[0].dtype)
-            for row, array in zip(filled, arrays, strict=True):
-                row[: array.size] = array
-            made.append(filled)
-        return cls(*made)
+
+@functools.lru_cache(maxsize=64)
+def _plans(lengths: tuple[int, int, int, int], kind: str) -> Plans:
+    made = []
+    for arrays in zip(*(plan(length, kind) for length in lengths), strict=True):
+        longest = max(array.size for array in arrays)
+        filled = np.zeros((len(lengths), longest), arrays[0].dtype)
+        for row, array in zip(filled, arrays, strict=True):
+            row[: array.size] = array
+        made.append(filled)
+    return Plans(lengths, *made)
 
 
 class Places(NamedTuple):
@@ -114,8 +117,8 @@ class Places(NamedTuple):
 
 
 def _count(  # type: ignore[no-untyped-def]
-    signals, shape, strides, rate, bins, of_peak, radices, twiddles, places, memory, ratios,
-    tallies, finite, counts, lanes,
+    signals, shape, strides, rate, bins, of_peak, lengths, radices, twiddles, chirps, places,
+    memory, ratios, tallies, finite, counts, lanes,
 ):  # fmt: skip
     groups = -(-len(finite) // len(lanes))
     threads = len(memory)
@@ -123,10 +126,10 @@ def _count(  # type: ignore[no-untyped-def]
         task = Task(shape, strides, rate, bins, of_peak)
         m, tally = begin(memory[thread]), begin(tallies[thread])
         plans = (
-            ready(radices[0], twiddles[0]),
-            ready(radices[1], twiddles[1]),
-            ready(radices[2], twiddles[2]),
-            ready(radices[3], twiddles[3]),
+            ready(lengths[0], radices[0], twiddles[0], chirps[0]),
+            ready(lengths[1], radices[1], twiddles[1], chirps[1]),
+            ready(lengths[2], radices[2], twiddles[2], chirps[2]),
+            ready(lengths[3], radices[3], twiddles[3], chirps[3]),
         )
         for group in range(thread, groups, threads):
             first = group * len(lanes)
@@ -428,13 +431,12 @@ _memory = _Memory()
 def _places(task: Task, levels: int, lanes: int) -> Places:
     height, width = task.shape[2:]
     length = tuple(r * m for r, m in zip(task.rate, task.bins, strict=True))
-    longest = max(length)
     numbers = (
         (height + 1) // 2 * (width + 1),  # samples
         (height + 1) * (length[1] // 2 + 1),  # rows
         max(task.rate[1] * length[0], length[1]),  # columns, and what comes out of a row
         width + 1,  # line
-        2 * longest,  # scratch
+        max(room(n) for n in (*length, *task.bins)),  # scratch
         -(-levels // 2),  # levels
     )
     starts = np.cumsum((0, *(2 * lanes * n for n in numbers)))
@@ -459,17 +461,6 @@ def _choose_lanes(
             best = cost, lanes, fitting
     assert best is not None
     return best[1], best[2]
-
-
-LARGEST_PRIME = 127
-"""Above which a factor of a length makes torch's transforms, which know a way round it, faster."""
-
-
-def suits(dense: Tensor, rate: Sequence[int], criterion: Criterion) -> bool:
-    """Whether signals are of a size whose transforms are fast here."""
-    bins = bin_counts(dense.shape[2:], rate, criterion.grid_for(rate))
-    lengths = (r * m for r, m in zip(rate, bins, strict=True))
-    return all(max(plan(each, "float32").radices) <= LARGEST_PRIME for each in lengths)
 
 
 def count(
@@ -531,8 +522,8 @@ def _converted(dense: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
 
 def _run(signals: Tensor, task: Task, ratios: Array, counts: Tensor, workspace: int | None) -> None:
     kind = str(ratios.dtype)
-    lengths = [r * m for r, m in zip(task.rate, task.bins, strict=True)]
-    plans = Plans.of((*lengths[::-1], *task.bins[::-1]), kind)
+    (r_h, r_w), (m_h, m_w) = task.rate, task.bins
+    plans = _plans((r_w * m_w, r_h * m_h, m_w, m_h), kind)
     available = torch.get_num_threads()
     lanes, threads = _choose_lanes(task, ratios, workspace, available)
     places = _places(task, ratios.size, lanes)
