@@ -35,6 +35,9 @@ SHIFTS = (0, 1, -1)
 HIDDEN = 0.2
 """Share of a map's energy that varies, below which its mean is taken away first."""
 
+COPIED_BYTES = 16 << 20
+"""Most that each thread copies at once of a signal whose channels do not lie next to each other."""
+
 BLOCK_BYTES = {"cpu": 3 << 22}
 """Of the signals that are worked on at once, on a CPU: they should stay in the cache."""
 
@@ -160,8 +163,8 @@ def varying(dense: Tensor, rate: tuple[int, ...]) -> Tensor:
     if _nothing_defined(size, rate):
         return torch.zeros(dense.shape[:2], dtype=torch.float64, device=dense.device)
     wide = dense.to(torch.promote_types(dense.dtype, torch.float32))
-    weighing = _weighing_for(dense)
-    if weighing is not None:
+    weighing = compiled_weighing() if dense.ndim == 4 and _channels_last(dense) else None
+    if weighing is not None and dense.device.type == "cpu":
         found = weighing.vary(wide.movedim(1, -1).detach().numpy(), torch.get_num_threads())
         varies, mean = (torch.from_numpy(each) for each in found)
     else:
@@ -205,8 +208,8 @@ def energies(dense: Tensor, rate: tuple[int, ...]) -> Tensor:
     wide = torch.promote_types(dense.dtype, torch.float32)
     bases = [_basis(n, r, dense.device, wide) for n, r in zip(size, rate, strict=True)]
     last = _channels_last(dense)
-    weighing = _weighing_for(dense)
-    if weighing is not None and min(rate) > 1:
+    weighing = _weighing_for(dense, rate)
+    if weighing is not None:
         return _weighed_compiled(dense.to(wide), rate, least, weighing)
     for samples, channels in _blocks(dense, last):
         block = dense[samples, channels]
@@ -340,30 +343,32 @@ def _nothing_defined(size: Sequence[int], rate: Sequence[int]) -> bool:
     return any(r > 1 and n <= r for n, r in zip(size, rate, strict=True))
 
 
-def _weighing_for(dense: Tensor) -> Any:
-    """Give what is compiled for maps with channels last on a CPU; None for other signals."""
-    fits = dense.device.type == "cpu" and dense.ndim == 4 and _channels_last(dense)
-    return compiled_weighing() if fits else None
+def _weighing_for(dense: Tensor, rate: tuple[int, ...]) -> Any:
+    """Give what is compiled, for maps on a CPU; None for other signals, and without numba."""
+    if dense.device.type != "cpu" or dense.ndim != 4 or min(rate) == 1:
+        return None
+    weighing = compiled_weighing()
+    if weighing is None or _channels_last(dense):
+        return weighing
+    copied = math.prod(dense.shape[2:]) * weighing.LANES * dense.element_size()
+    return weighing if copied <= COPIED_BYTES else None
 
 
 def _weighed_compiled(dense: Tensor, rate: tuple[int, ...], least: float, weighing: Any) -> Tensor:
-    """Weigh maps of (N, C, H, W) with channels last: (N, C, 4)."""
-    how = (dense.dtype, weighing.STEP, weighing.ROWS)
+    """Weigh maps of (N, C, H, W): (N, C, 4)."""
+    how = (dense.dtype, weighing.ROWS)
     axes = [_filled(n, r, *how) for n, r in zip(dense.shape[2:], rate, strict=True)]
-    signals = dense.detach().movedim(1, -1).numpy()
-    sums = weighing.weigh(signals, *zip(*axes, strict=True), least, torch.get_num_threads())
+    sums = weighing.weigh(dense, *zip(*axes, strict=True), least, torch.get_num_threads())
     return torch.from_numpy(sums)
 
 
 @functools.lru_cache(maxsize=32)
-def _filled(n: int, rate: int, dtype: torch.dtype, step: int, rows: int) -> tuple[Any, Any, int]:
+def _filled(n: int, rate: int, dtype: torch.dtype, rows: int) -> tuple[Any, Any, int]:
     """Give rows of a basis, their shares, and how many are of even number, filled up with zeros."""
     basis = _basis(n, rate, torch.device("cpu"), dtype)
     missing = [-len(each) % rows for each in basis.rows]
     pad = torch.nn.functional.pad
-    filled = [
-        pad(r, (0, -r.shape[1] % step, 0, m)) for r, m in zip(basis.rows, missing, strict=True)
-    ]
+    filled = [pad(r, (0, 0, 0, m)) for r, m in zip(basis.rows, missing, strict=True)]
     shares = [pad(s.double(), (0, m)) for s, m in zip(basis.shares, missing, strict=True)]
     return torch.cat(filled).numpy(), torch.cat(shares, dim=1).numpy(), len(filled[0])
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 import types
 from typing import Any
 
+import numpy as np
 import torch
 from numba import config, njit, set_num_threads
+from numpy.typing import NDArray
+
+ALIGNED = 16
+"""Numbers of a cache line; what begins at the start of one is read and written fastest."""
 
 _process: int | None = None
 """That started numba's threads. A child that it forks has none, and waits for them for ever."""
@@ -50,3 +56,19 @@ def run(function: Any, threads: int, *arguments: Any) -> None:
     _compiled(function, parallel=True)(*arguments)
     if torch.get_num_threads() != before:
         torch.set_num_threads(before)
+
+
+class Memory(threading.local):
+    """What compiled threads work in: one thread of Python's own, kept, as calls come in a row."""
+
+    array: NDArray[Any] | None = None
+
+    def of(self, threads: int, size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Give each thread so many numbers, from the start of a cache line on."""
+        size += -size % ALIGNED
+        values = threads * size
+        if self.array is None or self.array.dtype != dtype or self.array.size < values + ALIGNED:
+            self.array = None  # let it go before another is made
+            self.array = np.empty(values + ALIGNED, dtype)
+        start = -(self.array.ctypes.data // self.array.itemsize) % ALIGNED
+        return self.array[start : start + values].reshape(threads, size)

@@ -21,21 +21,21 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from llvmlite.binding import get_host_cpu_features
 from numba import njit, prange
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aliascope.measures.engines.compiling import run
+from aliascope.measures.engines.compiling import Memory, run
 from aliascope.measures.engines.fourier import plan, put, ready, room, take, transform
+from aliascope.measures.engines.gathering import flat
 from aliascope.measures.engines.half_spectrum import NOT_FINITE, working_dtype
 from aliascope.measures.engines.vectors import (
+    WIDTHS,
     above,
     begin,
     constant,
@@ -51,13 +51,6 @@ from aliascope.measures.engines.vectors import (
 from aliascope.spectrum import Criterion, bin_counts
 
 Array = NDArray[Any]
-
-WIDTHS = (16, 8) if get_host_cpu_features().get("avx512f") else (8,)
-"""Lanes that a vector can have: two or one of the processor's, so that either type fits."""
-
-ALIGNED = 16
-"""Numbers of a cache line; what begins at the start of one is read and written fastest."""
-
 
 CONVERTED_BYTES = 16 << 20
 """Most that is copied at once of a dense signal in half precision."""
@@ -410,22 +403,7 @@ def _add_up(tallies, bins, counts, lanes):  # type: ignore[no-untyped-def]
             counts[lane, level, 3] = more
 
 
-class _Memory(threading.local):
-    """Of this thread of Python's: kept, as parts of one signal come in a row."""
-
-    array: Array | None = None
-
-    def of(self, threads: int, size: int, dtype: np.dtype[Any]) -> Array:
-        """Give each thread so many numbers, from the start of a cache line on."""
-        values = threads * size
-        if self.array is None or self.array.dtype != dtype or self.array.size < values + ALIGNED:
-            self.array = None  # let it go before another is made
-            self.array = np.empty(values + ALIGNED, dtype)
-        start = -(self.array.ctypes.data // self.array.itemsize) % ALIGNED
-        return self.array[start : start + values].reshape(threads, size)
-
-
-_memory = _Memory()
+_memory = Memory()
 
 
 def _places(task: Task, levels: int, lanes: int) -> Places:
@@ -530,9 +508,7 @@ def _run(signals: Tensor, task: Task, ratios: Array, counts: Tensor, workspace: 
     memory = _memory.of(threads, places.end, ratios.dtype)
     tallies = np.empty((threads, 6 * lanes * ratios.size), np.int32)
     finite = np.empty(len(counts), np.bool_)
-    extent = 1 + sum((d - 1) * s for d, s in zip(task.shape, task.strides, strict=True))
-    values = signals.detach().as_strided((extent,), (1,)).numpy()
     found = counts.numpy()
-    arrays = (values, *task, *plans, places, memory, ratios, tallies, finite, found)
+    arrays = (flat(signals), *task, *plans, places, memory, ratios, tallies, finite, found)
     run(_count, threads, *arrays, (0,) * lanes)
     found[~finite] = NOT_FINITE

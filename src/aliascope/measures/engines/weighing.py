@@ -1,58 +1,233 @@
-"""Energies of signals with channels last on a CPU, compiled.
+"""Energies of several signals at once, one in each lane of a vector, compiled for the CPU.
 
-What :mod:`aliascope.measures.energy` does by matrix products, without copies of the signal: of one
-sample and as many channels as share a cache line, a strip at a time. A strip is added to its mirror
-image and subtracted from it, which halves the products, is multiplied by the basis while it is in
-the cache, and the same is done along the other axis with what came out. Each map has a constant
-taken off first, near its mean, so that rounding is relative to what varies.
+What :mod:`aliascope.measures.energy` does by matrix products, of as many channels as a vector has
+lanes: some columns of theirs are added to their mirror image and subtracted from it, which halves
+the products, are multiplied by the basis while they are in the cache, and the same is done along
+the other axis with what came out. Each map has a constant taken off first, near its mean, so that
+rounding is relative to what varies.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
+from torch import Tensor
 
-from aliascope.measures.engines.compiling import run
+from aliascope.measures.engines.compiling import Memory, run
+from aliascope.measures.engines.gathering import flat, gathered
+from aliascope.measures.engines.vectors import (
+    WIDTHS,
+    begin,
+    constant,
+    load,
+    read,
+    splat,
+    store,
+)
 
 Array = NDArray[Any]
 
-CHANNELS = 16
-"""Worked on at once: a cache line of float32."""
+LANES = WIDTHS[0]
 
-STRIP = 128
-"""Values of a strip's row: some columns, then some rows, of these channels. That this is known when
-it is compiled, and that a product is of two arrays, lets the compiler vectorise it."""
-
-STEP = 8
-"""Samples multiplied at once; bases are filled up with zeros to a multiple of it."""
+COLUMNS = 4
+"""Worked on at once; then as many rows of what came out."""
 
 ROWS = 2
-"""Of a basis, multiplied at once; those of even and of odd number are filled up likewise."""
+"""Of a basis, multiplied at once; those of even and of odd number are filled up with zeros."""
 
 BANDS = 4
 """Of a signal's rows, on which several threads can work."""
+
+ADDED = 16
+"""Rows whose squares are added up in float32 before they are in float64."""
 
 SPARSE = 8
 """Of so many rows one is looked at for the constant. What varies is then an eighth or more of what
 is left, however the rows were chosen."""
 
 
+class Places(NamedTuple):
+    """Where a thread's arrays begin in its memory, and how large that is.
+
+    Panels are (samples, columns, lanes): what was added, what was subtracted, the product.
+    """
+
+    copied: int
+    even: int
+    odd: int
+    product: int
+    low: int
+    sums: int
+    end: int
+
+
 def _weigh(  # type: ignore[no-untyped-def]
-    signals, bases_h, bases_w, shares_h, shares_w, even_h, even_w, least, sums
-):
-    count, channels = signals.shape[0], signals.shape[3]
-    groups = (channels + CHANNELS - 1) // CHANNELS
-    for g in prange(count * groups):
-        b, first = g // groups, g % groups * CHANNELS
-        last = min(channels, first + CHANNELS)
-        signal = signals[b, :, :, first:last]
-        constant = _near_mean(signal)
-        whole, total, low = _fold_columns(signal, constant, bases_h, even_h)
-        kept = _fold_rows(low, signal.shape, bases_w, even_w, shares_h, shares_w)
-        _sum_up(signal.shape, constant, whole, total, kept, least, sums[b, first:last])
+    signals, shape, strides, bases_h, bases_w, shares_h, shares_w, n_even, least, places, memory,
+    sums, lanes,
+):  # fmt: skip
+    per_sample = -(-shape[1] // len(lanes))
+    threads = len(memory)
+    for thread in prange(threads):
+        m = begin(memory[thread])
+        for group in range(thread, shape[0] * per_sample, threads):
+            sample, first = group // per_sample, group % per_sample * len(lanes)
+            last = min(shape[1], first + len(lanes))
+            maps = gathered(begin(signals), shape, strides, sample, first, m, places.copied, lanes)
+            near = _near_mean(maps, shape, lanes)
+            totals = np.zeros((2 + len(shares_h), len(lanes)))
+            _fold_columns(maps, shape, near, bases_h, n_even[0], m, places, totals, lanes)
+            _fold_rows(shape, bases_w, n_even[1], shares_h, shares_w, m, places, totals, lanes)
+            store(m, places.sums, near)
+            constants = memory[thread, places.sums : places.sums + len(lanes)]
+            _sum_up(shape[2] * shape[3], constants, totals, least, sums[sample, first:last])
+
+
+@njit(nogil=True, cache=True)
+def _near_mean(maps, shape, lanes):  # type: ignore[no-untyped-def]
+    """Mean of some rows of each map."""
+    x, start, of_row, of_value = maps
+    total = constant(x, 0, lanes)
+    rows = 0
+    for h in range(shape[2] // 2 % SPARSE, shape[2], SPARSE):
+        rows += 1
+        for w in range(shape[3]):
+            total = total + load(x, start + h * of_row + w * of_value, lanes)
+    return total * constant(x, 1.0 / (rows * shape[3]), lanes)
+
+
+@njit(nogil=True, cache=True)
+def _fold_columns(maps, shape, near, bases, n_even, m, places, totals, lanes):  # type: ignore[no-untyped-def]
+    """Transform the columns of maps without a constant, and sum what is left and its squares."""
+    x, start, of_row, of_value = maps
+    height, width = shape[2:]
+    zero = constant(m, 0, lanes)
+    strip = COLUMNS * len(lanes)
+    for first in range(0, width, COLUMNS):
+        last = min(width, first + COLUMNS)
+        half = (height + 1) // 2
+        for some in range(0, half, ADDED):
+            added = of_even = of_odd = zero
+            for h in range(some, min(half, some + ADDED)):
+                mirrored = height - 1 - h
+                weight = constant(m, 0.5 if mirrored > h else 0.25, lanes)
+                for w in range(first, last):
+                    at = start + w * of_value
+                    front = load(x, at + h * of_row, lanes) - near
+                    back = load(x, at + mirrored * of_row, lanes) - near
+                    even, odd = front + back, front - back
+                    out = h * strip + (w - first) * len(lanes)
+                    store(m, places.even + out, even)
+                    store(m, places.odd + out, odd)
+                    weighed = even * weight
+                    added = added + weighed
+                    of_even = of_even + even * weighed
+                    of_odd = of_odd + odd * (odd * weight)
+            _add_lanes(added + added, m, places.sums, totals[0], lanes)
+            _add_lanes(of_even + of_odd, m, places.sums, totals[1], lanes)
+        out = places.low + first * len(lanes) * len(bases)
+        _multiply(bases[:n_even], m, places.even, out, lanes)
+        _multiply(bases[n_even:], m, places.odd, out + n_even * strip, lanes)
+
+
+@njit(nogil=True, cache=True)
+def _fold_rows(shape, bases, n_even, shares_h, shares_w, m, places, totals, lanes):  # type: ignore[no-untyped-def]
+    """Transform the rows of what came out, and sum what is within each cut."""
+    rows, width, strip = shares_h.shape[1], shape[3], COLUMNS * len(lanes)
+    for first in range(0, rows, COLUMNS):
+        last = min(rows, first + COLUMNS)
+        for w in range((width + 1) // 2):
+            of_front = _of_column(w, rows, places.low, strip, lanes)
+            of_back = _of_column(width - 1 - w, rows, places.low, strip, lanes)
+            for i in range(first, last):
+                front = load(m, of_front + i * strip, lanes)
+                back = load(m, of_back + i * strip, lanes)
+                out = w * strip + (i - first) * len(lanes)
+                store(m, places.even + out, front + back)
+                store(m, places.odd + out, front - back)
+        _multiply(bases[:n_even], m, places.even, places.product, lanes)
+        _multiply(bases[n_even:], m, places.odd, places.product + n_even * strip, lanes)
+        for cut in range(len(shares_h)):
+            _sum_products(
+                shares_h[cut, first:last], shares_w[cut], m, places, totals[2 + cut], lanes
+            )
+
+
+@njit(nogil=True, cache=True)
+def _sum_products(of_rows, of_columns, m, places, total, lanes):  # type: ignore[no-untyped-def]
+    """Add the squares of what came out, by how much of each is within."""
+    width, strip = len(lanes), COLUMNS * len(lanes)
+    a = b = c = d = constant(m, 0, lanes)
+    for j in range(len(of_columns)):
+        share, at = constant(m, of_columns[j], lanes), places.product + j * strip
+        p, q = load(m, at, lanes), load(m, at + width, lanes)
+        r, s = load(m, at + 2 * width, lanes), load(m, at + 3 * width, lanes)
+        a, b, c, d = (
+            a + p * (p * share),
+            b + q * (q * share),
+            c + r * (r * share),
+            d + s * (s * share),
+        )
+    _put(m, places.sums, a, b, c, d, lanes)
+    for i in range(len(of_rows)):
+        for lane in range(width):
+            total[lane] += of_rows[i] * read(m, places.sums + i * width + lane)
+
+
+@njit(nogil=True, cache=True)
+def _of_column(w, rows, low, strip, lanes):  # type: ignore[no-untyped-def]
+    """Where the coefficients of a column begin."""
+    return low + w // COLUMNS * rows * strip + w % COLUMNS * len(lanes)
+
+
+@njit(nogil=True, cache=True)
+def _add_lanes(vector, m, spare, total, lanes):  # type: ignore[no-untyped-def]
+    """Add a vector to totals in float64."""
+    store(m, spare, vector)
+    for lane in range(len(lanes)):
+        total[lane] += read(m, spare + lane)
+
+
+@njit(nogil=True, cache=True)
+def _multiply(bases, m, panel, out, lanes):  # type: ignore[no-untyped-def]
+    """Multiply (rows, K) by a panel of K samples: two rows at a time."""
+    samples, width, strip = bases.shape[1], len(lanes), COLUMNS * len(lanes)
+    rows = begin(bases)
+    for i in range(0, bases.shape[0], ROWS):
+        a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = constant(m, 0, lanes)
+        for n in range(samples):
+            at = panel + n * strip
+            p0, p1 = load(m, at, lanes), load(m, at + width, lanes)
+            p2, p3 = load(m, at + 2 * width, lanes), load(m, at + 3 * width, lanes)
+            a = splat(read(rows, i * samples + n), lanes)
+            b = splat(read(rows, (i + 1) * samples + n), lanes)
+            a0, a1, a2, a3 = a0 + a * p0, a1 + a * p1, a2 + a * p2, a3 + a * p3
+            b0, b1, b2, b3 = b0 + b * p0, b1 + b * p1, b2 + b * p2, b3 + b * p3
+        _put(m, out + i * strip, a0, a1, a2, a3, lanes)
+        _put(m, out + (i + 1) * strip, b0, b1, b2, b3, lanes)
+
+
+@njit(nogil=True, cache=True)
+def _put(m, out, a, b, c, d, lanes):  # type: ignore[no-untyped-def]
+    store(m, out, a)
+    store(m, out + len(lanes), b)
+    store(m, out + 2 * len(lanes), c)
+    store(m, out + 3 * len(lanes), d)
+
+
+@njit(nogil=True, cache=True)
+def _sum_up(size, constants, totals, least, sums):  # type: ignore[no-untyped-def]
+    for k in range(len(sums)):
+        mean = totals[0, k] / size
+        whole = totals[1, k]
+        varying = whole - mean * totals[0, k]
+        undefined = varying <= least * (varying + size * (mean + constants[k]) ** 2)
+        sums[k, 0] = 0.0 if undefined else varying
+        for c in range(2, len(totals)):
+            beyond = min(max(whole - totals[c, k], 0.0), varying)
+            sums[k, c - 1] = 0.0 if undefined else beyond
 
 
 def _vary(signals, constants, sums):  # type: ignore[no-untyped-def]
@@ -80,187 +255,12 @@ def _vary_band(signal, constant, sums):  # type: ignore[no-untyped-def]
             sums[1, k] += squares[k]
 
 
-@njit(nogil=True, cache=True)
-def _fold_columns(signal, constant, bases, n_even):  # type: ignore[no-untyped-def]
-    """Transform the columns of some channels, (H, W, C), without a constant.
-
-    Gives the energy of what is left, its sum, and coefficients (strips, coefficients, STRIP).
-    """
-    kind = signal.dtype.type
-    height, width, channels = signal.shape
-    columns = STRIP // channels
-    total = np.zeros(channels)
-    whole = np.zeros(channels)
-    low = np.empty((-(-width // columns), bases.shape[0], STRIP), signal.dtype)
-    even = np.zeros((bases.shape[1], STRIP), signal.dtype)
-    odd = np.zeros((bases.shape[1], STRIP), signal.dtype)
-    constants = np.zeros(STRIP, signal.dtype)
-    for k in range(columns * channels):
-        constants[k] = constant[k % channels]
-    squares = np.empty(STRIP, signal.dtype)
-    added = np.empty(STRIP, signal.dtype)
-    front = np.zeros(STRIP, signal.dtype)
-    back = np.zeros(STRIP, signal.dtype)
-    for strip in range(low.shape[0]):
-        start = strip * columns
-        stop = min(width, start + columns)
-        size = (stop - start) * channels
-        squares[:] = 0
-        added[:] = 0
-        for h in range((height + 1) // 2):
-            mirrored = height - 1 - h
-            _gather(signal[h, start:stop], front)
-            _gather(signal[mirrored, start:stop], back)
-            _add_and_subtract(front, back, constants, even[h], odd[h])
-            one = kind(0.5) if mirrored > h else kind(0.25)  # the middle is its own mirror image
-            _add_squares(even[h], odd[h], one, squares)
-            _add_scaled(even[h], one + one, added)
-        for k in range(size):
-            total[k % channels] += added[k]
-            whole[k % channels] += squares[k]
-        _multiply(bases[:n_even], even, low[strip, :n_even])
-        _multiply(bases[n_even:], odd, low[strip, n_even:])
-    return whole, total, low
-
-
-@njit(nogil=True, cache=True)
-def _fold_rows(low, shape, bases, n_even, shares_h, shares_w):  # type: ignore[no-untyped-def]
-    """Transform the rows of what came out, and sum what is within each cut: (cuts, C)."""
-    width, channels = shape[1], shape[2]
-    columns = STRIP // channels
-    cuts = shares_h.shape[0]
-    kept = np.zeros((cuts, channels))
-    even = np.zeros((bases.shape[1], STRIP), low.dtype)
-    odd = np.zeros((bases.shape[1], STRIP), low.dtype)
-    product = np.empty((bases.shape[0], STRIP), low.dtype)
-    within = np.empty((cuts, STRIP), low.dtype)
-    front = np.zeros(STRIP, low.dtype)
-    back = np.zeros(STRIP, low.dtype)
-    nothing = np.zeros(STRIP, low.dtype)
-    for start in range(0, low.shape[1], columns):
-        stop = min(low.shape[1], start + columns)
-        for w in range((width + 1) // 2):
-            mirrored = width - 1 - w
-            k = w % columns * channels
-            _gather(low[w // columns, start:stop, k : k + channels], front)
-            k = mirrored % columns * channels
-            _gather(low[mirrored // columns, start:stop, k : k + channels], back)
-            _add_and_subtract(front, back, nothing, even[w], odd[w])
-        _multiply(bases[:n_even], even, product[:n_even])
-        _multiply(bases[n_even:], odd, product[n_even:])
-        within[:] = 0
-        for j in range(product.shape[0]):
-            for c in range(cuts):
-                if shares_w[c, j] > 0:
-                    _add_weighed(product[j], low.dtype.type(shares_w[c, j]), within[c])
-        for c in range(cuts):
-            for i in range(start, stop):
-                for k in range(channels):
-                    kept[c, k] += shares_h[c, i] * within[c, (i - start) * channels + k]
-    return kept
-
-
-@njit(nogil=True, cache=True)
-def _sum_up(shape, constant, whole, total, kept, least, sums):  # type: ignore[no-untyped-def]
-    size = shape[0] * shape[1]
-    for k in range(shape[2]):
-        mean = total[k] / size
-        varying = whole[k] - mean * total[k]
-        undefined = varying <= least * (varying + size * (mean + constant[k]) ** 2)
-        sums[k, 0] = 0.0 if undefined else varying
-        for c in range(kept.shape[0]):
-            beyond = min(max(whole[k] - kept[c, k], 0.0), varying)
-            sums[k, 1 + c] = 0.0 if undefined else beyond
-
-
-@njit(nogil=True, cache=True)
-def _near_mean(signal):  # type: ignore[no-untyped-def]
-    """Mean of some rows of each map, (C,)."""
-    height, width, channels = signal.shape
-    total = np.zeros(channels, signal.dtype)
-    rows = 0
-    for h in range(height // 2 % SPARSE, height, SPARSE):
-        rows += 1
-        for w in range(width):
-            _add_scaled(signal[h, w], signal.dtype.type(1), total)
-    return total / signal.dtype.type(rows * width)
-
-
-# Loops of few arrays each: what may overlap is checked first; with more they are not vectorised.
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _gather(values, out):  # type: ignore[no-untyped-def]
-    """Write values of (positions, C) into a strip's row."""
-    channels = values.shape[1]
-    if channels == CHANNELS:
-        for p in range(values.shape[0]):
-            for c in range(CHANNELS):
-                out[p * CHANNELS + c] = values[p, c]
-    else:
-        for p in range(values.shape[0]):
-            for c in range(channels):
-                out[p * channels + c] = values[p, c]
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _add_and_subtract(front, back, constants, even, odd):  # type: ignore[no-untyped-def]
-    for k in range(STRIP):
-        even[k] = (front[k] - constants[k]) + (back[k] - constants[k])
-    for k in range(STRIP):
-        odd[k] = front[k] - back[k]
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _add_squares(even, odd, factor, squares):  # type: ignore[no-untyped-def]
-    for k in range(STRIP):
-        squares[k] += factor * (even[k] * even[k] + odd[k] * odd[k])
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _add_scaled(values, factor, total):  # type: ignore[no-untyped-def]
-    for k in range(total.size):
-        total[k] += factor * values[k]
-
-
 @njit(nogil=True, cache=True, inline="always")
 def _add_apart(values, constant, total, squares):  # type: ignore[no-untyped-def]
     for k in range(total.size):
         apart = values[k] - constant[k]
         total[k] += apart
         squares[k] += apart * apart
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _add_weighed(values, weight, total):  # type: ignore[no-untyped-def]
-    for k in range(STRIP):
-        total[k] += weight * values[k] * values[k]
-
-
-@njit(nogil=True, cache=True, fastmath={"contract"})
-def _multiply(bases, panel, out):  # type: ignore[no-untyped-def]
-    """Multiply (rows, K) by (K, STRIP): two rows and eight samples at a time."""
-    out[:] = 0
-    samples, products = panel.ravel(), out.ravel()
-    for n in range(0, bases.shape[1], STEP):
-        p = samples[n * STRIP : (n + STEP) * STRIP]
-        for i in range(0, bases.shape[0], ROWS):
-            o = products[i * STRIP : (i + ROWS) * STRIP]
-            a0, a1, a2, a3 = bases[i, n], bases[i, n + 1], bases[i, n + 2], bases[i, n + 3]
-            a4, a5, a6, a7 = bases[i, n + 4], bases[i, n + 5], bases[i, n + 6], bases[i, n + 7]
-            j = i + 1
-            b0, b1, b2, b3 = bases[j, n], bases[j, n + 1], bases[j, n + 2], bases[j, n + 3]
-            b4, b5, b6, b7 = bases[j, n + 4], bases[j, n + 5], bases[j, n + 6], bases[j, n + 7]
-            for k in range(STRIP):
-                p0, p1, p2, p3 = p[k], p[k + STRIP], p[k + 2 * STRIP], p[k + 3 * STRIP]
-                p4, p5 = p[k + 4 * STRIP], p[k + 5 * STRIP]
-                p6, p7 = p[k + 6 * STRIP], p[k + 7 * STRIP]
-                o[k] += (
-                    a0 * p0 + a1 * p1 + a2 * p2 + a3 * p3 + a4 * p4 + a5 * p5 + a6 * p6 + a7 * p7
-                )
-                o[k + STRIP] += (
-                    b0 * p0 + b1 * p1 + b2 * p2 + b3 * p3 + b4 * p4 + b5 * p5 + b6 * p6 + b7 * p7
-                )
 
 
 def vary(signals: Array, threads: int) -> tuple[Array, Array]:
@@ -277,23 +277,26 @@ def vary(signals: Array, threads: int) -> tuple[Array, Array]:
     return np.maximum(squares - total * apart, 0.0), constants + apart
 
 
+_memory = Memory()
+
+
 def weigh(
-    signals: Array,
+    dense: Tensor,
     bases: list[Array],
     shares: list[Array],
     n_even: tuple[int, int],
     least: float,
     threads: int,
 ) -> Array:
-    """Weigh each map of signals with channels last.
+    """Weigh each map of signals.
 
     Parameters
     ----------
-    signals : ndarray of float, shape (N, H, W, C)
-        Of which channels lie next to each other.
+    dense : Tensor of float32 or float64, shape (N, C, H, W)
+        On a CPU, in any layout.
     bases : two of ndarray of float, shape (coefficients, K)
-        Of H and W: coefficients of even number, then of odd, at the first half of the samples. K is
-        a multiple of `STEP`, and there are of each a multiple of `ROWS`.
+        Of H and W: coefficients of even number, then of odd, at the first half of the samples, K.
+        There are of each a multiple of `ROWS`.
     shares : two of ndarray of float64, shape (cuts, coefficients)
         How much of each is within.
     n_even : two of int
@@ -308,6 +311,15 @@ def weigh(
     ndarray of float64, shape (N, C, 1 + cuts)
         Energy that varies, and that beyond each cut; 0 where next to nothing varies.
     """
-    sums = np.empty((signals.shape[0], signals.shape[3], 1 + shares[0].shape[0]))
-    run(_weigh, threads, signals, *bases, *shares, *n_even, least, sums)
+    shape, lanes = dense.shape, LANES
+    threads = max(1, min(threads, shape[0] * -(-shape[1] // lanes)))
+    (rows, half_h), (columns, half_w) = (each.shape for each in bases)
+    copied = 0 if dense.stride(1) == 1 and shape[1] % lanes == 0 else shape[2] * shape[3]
+    panel, strips = COLUMNS * max(half_h, half_w), -(-shape[3] // COLUMNS)
+    numbers = (copied, panel, panel, COLUMNS * columns, strips * COLUMNS * rows, COLUMNS)
+    places = Places(*(int(start) for start in lanes * np.cumsum((0, *numbers))))
+    memory = _memory.of(threads, places.end, bases[0].dtype)
+    sums = np.empty((shape[0], shape[1], 1 + shares[0].shape[0]))
+    arrays = (*bases, *shares, n_even, least, places, memory, sums, (0,) * lanes)
+    run(_weigh, threads, flat(dense), tuple(shape), dense.stride(), *arrays)
     return sums
