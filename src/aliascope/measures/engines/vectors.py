@@ -72,9 +72,9 @@ def write(typing: Any, pointer: Any, index: Any, value: Any) -> Any:
     return types.void(pointer, types.intp, pointer.dtype), generate
 
 
-def _address(builder: Any, pointer: Any, index: Any, lanes: int) -> Any:
-    vector = ir.VectorType(pointer.type.pointee, lanes)
-    return builder.bitcast(builder.gep(pointer, [index]), vector.as_pointer())
+def _address(context: Any, builder: Any, args: Any, vector: Vector) -> Any:
+    kind = ir.VectorType(context.get_value_type(vector.scalar), vector.lanes)
+    return builder.bitcast(builder.gep(args[0], [args[1]]), kind.as_pointer())
 
 
 @intrinsic
@@ -83,7 +83,7 @@ def load(typing: Any, pointer: Any, index: Any, lanes: Any) -> Any:
     vector = Vector(pointer.dtype, lanes.count)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        address = _address(builder, args[0], args[1], vector.lanes)
+        address = _address(context, builder, args, vector)
         return builder.load(address, align=pointer.dtype.bitwidth // 8)
 
     return vector(pointer, types.intp, lanes), generate
@@ -94,7 +94,7 @@ def store(typing: Any, pointer: Any, index: Any, vector: Any) -> Any:
     """Write a vector to an index and after it."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        address = _address(builder, args[0], args[1], vector.lanes)
+        address = _address(context, builder, args, vector)
         builder.store(args[2], address, align=pointer.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
