@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from aliascope.errors import AliascopeError
@@ -97,13 +98,16 @@ def count_categories(
     each = [criterion] if levels is None else [replace(criterion, threshold_db=x) for x in levels]
     ratios = [one.ratio_for(rate) for one in each]
     limit = workspace_of(dense.device.type, workspace)
-    counts: Tensor = (compiled or half_spectrum).count(dense, rate, criterion, ratios, limit)
+    if not dense.shape[0]:
+        counts = dense.new_empty(0, dtype=torch.int64)
+    else:
+        counts = (compiled or half_spectrum).count(dense, rate, criterion, ratios, limit)
     counts = counts.view(*dense.shape[:2], len(ratios), 4)
     return counts[:, :, 0] if levels is None else counts
 
 
 def compiled_weighing() -> Any:
-    """Import what weighs signals with channels last on a CPU; None where numba is missing."""
+    """Import what weighs signals on a CPU; None where numba is missing."""
     return _compiled("weighing")
 
 

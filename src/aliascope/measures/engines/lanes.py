@@ -426,19 +426,19 @@ def _choose_lanes(
 ) -> tuple[int, int]:
     """Choose lanes and threads that the workspace has room for, and that have something to do."""
     signals = task.shape[0] * task.shape[1]
-    best = None
+    ways = []
     for lanes in WIDTHS:
         size = ratios.itemsize * _places(task, ratios.size, lanes).end
         groups = -(-signals // lanes)
-        fitting = min(threads, groups)
+        used = max(1, min(threads, groups))
         if workspace is not None:
-            fitting = max(1, min(fitting, workspace // size))
-        fits = workspace is None or fitting * size <= workspace
-        cost = (not fits, -(-groups // fitting) * (1 if lanes == WIDTHS[0] else 0.6))
-        if best is None or cost < best[0]:
-            best = cost, lanes, fitting
-    assert best is not None
-    return best[1], best[2]
+            used = max(1, min(used, workspace // size))
+        too_much = 0 if workspace is None else max(0, used * size - workspace)
+        # Half as many lanes take more than half the time.
+        time = -(-groups // used) * (1.0 if lanes == WIDTHS[0] else 0.6)
+        ways.append((too_much, time, lanes, used))
+    *_, lanes, used = min(ways)
+    return lanes, used
 
 
 def count(

@@ -1,0 +1,157 @@
+"""What is compiled for several signals at once: transforms, counts and energies, lane by lane."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numba import njit
+
+from aliascope.measures.energy import energies
+from aliascope.measures.engines import count_categories, half_spectrum, lanes
+from aliascope.measures.engines.fourier import inner_length, plan, ready, room, transform
+from aliascope.measures.engines.vectors import WIDTHS, begin
+from aliascope.spectrum import Criterion
+
+LENGTHS = [*range(1, 33), 49, 55, 64, 98, 121, 125, 128, 143, 149, 151, 223, 224, 446, 512, 1021]
+
+
+@njit(cache=True)
+def transformed(memory, length, step, filled, radices, twiddles, chirp, y, scratch, width):
+    m = begin(memory)
+    of_length = ready(length, radices, twiddles, chirp)
+    transform(m, 0, step, filled, y, scratch, of_length, width)
+
+
+def spectrum(numbers, length, step, width):
+    """Transform numbers, (filled, width), that lie so far apart, filled up with zeros."""
+    kind = numbers.real.dtype
+    filled = len(numbers)
+    memory = np.full(2 * width * (filled * step + 1 + length + room(length)), np.nan, kind)
+    x = memory[: 2 * width * (filled * step + 1)].reshape(-1, 2, width)
+    x[: filled * step : step, 0], x[: filled * step : step, 1] = numbers.real, numbers.imag
+    x[filled * step] = 0
+    y = x.size
+    scratch = y + 2 * width * length
+    of_length = plan(length, str(kind))
+    transformed(memory, length, step, filled, *of_length, y, scratch, (0,) * width)
+    out = memory[y:scratch].reshape(length, 2, width)
+    return out[:, 0] + 1j * out[:, 1]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("kind", "bound"), [(np.complex64, 1e-6), (np.complex128, 1e-14)])
+def test_transforms_are_numpys(width, kind, bound):
+    random = np.random.default_rng(0)
+    for length in LENGTHS:
+        for filled in {length, (length + 1) // 2, 1}:
+            parts = random.standard_normal((2, filled, width))
+            numbers = (parts[0] + 1j * parts[1]).astype(kind)
+            for step in (1, 3):
+                found = spectrum(numbers, length, step, width)
+                expected = np.fft.fft(numbers.astype(complex), length, axis=0)
+                error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+                assert error < bound, (length, filled, step)
+
+
+def test_lengths_with_a_large_prime_factor_are_transformed_by_others():
+    for length in range(1, 700):
+        inner = inner_length(length)
+        radices = plan(length, "float64").radices
+        assert radices.prod() == inner
+        assert inner == length or (inner >= 2 * length - 1 and radices.max() <= 8)
+    assert inner_length(149) == 149 and inner_length(151) > 300
+
+
+@pytest.mark.parametrize(
+    ("size", "rate"),
+    [
+        ((223, 223), (2, 2)),
+        ((151, 14), (1, 2)),
+        ((14, 302), (3, 2)),
+        ((353,), (2,)),
+        ((9, 1), (3, 1)),
+    ],
+)
+def test_sizes_of_any_factors_are_counted_as_torch_does(size, rate):
+    torch.manual_seed(0)
+    signal = torch.randn(1, 3, *size, dtype=torch.float64)
+    for reference in ("max", "mean"):
+        criterion = Criterion(30, reference)
+        expected = count_categories(signal, rate, criterion, engine="torch")
+        assert torch.equal(count_categories(signal, rate, criterion, engine="numba"), expected)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("channels", [3, 16, 24, 37])
+def test_a_signals_numbers_depend_on_no_other_signal(layout, channels):
+    torch.manual_seed(0)
+    signal = torch.randn(5, channels, 20, 14).relu().to(memory_format=layout)
+    signal *= torch.logspace(-6, 6, 5).view(5, 1, 1, 1)
+    counts = count_categories(signal, (2, 2), Criterion(15), engine="numba")
+    weighed = energies(signal, (2, 2))
+    for sample in range(5):
+        for channel in (0, channels // 2, channels - 1):
+            alone = signal[sample : sample + 1, channel : channel + 1]
+            own = count_categories(alone, (2, 2), Criterion(15), engine="numba")
+            assert torch.equal(own[0, 0], counts[sample, channel])
+            assert torch.equal(energies(alone, (2, 2))[0, 0], weighed[sample, channel])
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_any_width_gives_the_same_counts(width, monkeypatch):
+    torch.manual_seed(0)
+    signal = torch.randn(2, 20, 24, 18)
+    expected = count_categories(signal, (2, 3), Criterion(12), engine="numba")
+    monkeypatch.setattr(lanes, "WIDTHS", (width,))
+    assert torch.equal(count_categories(signal, (2, 3), Criterion(12), engine="numba"), expected)
+
+
+def task_of(*shape, rate=(2, 2)):
+    return lanes.Task(shape, (1, 1, 1, 1), rate, shape[2:], True)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 16])
+@pytest.mark.parametrize("workspace", [1 << 20, 16 << 20, 256 << 20])
+def test_lanes_and_threads_fit_the_workspace(threads, workspace):
+    for size in (7, 56, 112, 224, 512):
+        task, ratios = task_of(4, 64, size, size), np.ones(1, np.float32)
+        width, used = lanes._choose_lanes(task, ratios, workspace, threads)
+        taken = used * 4 * lanes._places(task, 1, width).end
+        assert taken <= workspace or (width, used) == (min(WIDTHS), 1)
+        assert 1 <= used <= threads
+
+
+def test_few_signals_take_few_lanes_so_that_no_thread_waits():
+    ratios = np.ones(1, np.float32)
+    assert lanes._choose_lanes(task_of(1, 64, 28, 28), ratios, None, 2) == (WIDTHS[0], 2)
+    assert lanes._choose_lanes(task_of(1, 16, 28, 28), ratios, None, 2) == (8, 2)
+    assert lanes._choose_lanes(task_of(1, 3, 28, 28), ratios, None, 2)[1] == 1
+
+
+def test_no_signal_at_all_has_no_counts():
+    for engine in ("torch", "numba"):
+        signal = torch.empty(0, 4, 6, 6)
+        counts = count_categories(signal, (2, 2), Criterion(), engine=engine)
+        assert counts.shape == (0, 4, 4)
+    assert energies(torch.empty(0, 4, 6, 6), (2, 2)).shape == (0, 4, 4)
+
+
+@pytest.mark.parametrize("level", [1, 13])
+def test_thresholds_counted_together_are_those_counted_alone(level):
+    torch.manual_seed(0)
+    signal = torch.randn(2, 9, 21, 16)
+    levels = [3.0 * (i + 1) for i in range(level)]
+    together = count_categories(signal, (2, 2), Criterion(), levels=levels, engine="numba")
+    for i, each in enumerate(levels):
+        alone = count_categories(signal, (2, 2), Criterion(each), engine="numba")
+        assert torch.equal(together[:, :, i], alone)
+
+
+def test_what_is_expanded_or_transposed_is_counted_as_a_copy_is():
+    torch.manual_seed(0)
+    base = torch.randn(1, 1, 20, 18)
+    for signal in (base.expand(3, 20, -1, -1), torch.randn(2, 20, 18, 17).transpose(2, 3)):
+        expected = half_spectrum.count(signal, (2, 2), Criterion(), [0.01])
+        assert torch.equal(lanes.count(signal, (2, 2), Criterion(), [0.01]), expected)
+        assert torch.equal(energies(signal, (2, 2)), energies(signal.contiguous(), (2, 2)))
