@@ -122,10 +122,11 @@ def test_lanes_and_threads_fit_the_workspace(threads, workspace):
         assert 1 <= used <= threads
 
 
-def test_few_signals_take_few_lanes_so_that_no_thread_waits():
+def test_few_large_signals_take_few_lanes_so_that_no_thread_waits():
     ratios = np.ones(1, np.float32)
     assert lanes._choose_lanes(task_of(1, 64, 28, 28), ratios, None, 2) == (WIDTHS[0], 2)
-    assert lanes._choose_lanes(task_of(1, 16, 28, 28), ratios, None, 2) == (8, 2)
+    assert lanes._choose_lanes(task_of(1, 16, 28, 28), ratios, None, 2)[0] == WIDTHS[0]
+    assert lanes._choose_lanes(task_of(1, 16, 512, 512), ratios, None, 2) == (8, 2)
     assert lanes._choose_lanes(task_of(1, 3, 28, 28), ratios, None, 2)[1] == 1
 
 

@@ -15,7 +15,7 @@ from aliascope.seam.handlers import Handler
 __all__ = ["DEFAULT", "DETAILS", "MEASURES", "Counter", "make_measures"]
 
 MEASURES: dict[str, Callable[[Counter, str, int, Drawn], Handler]] = {
-    "energy": lambda counter, detail, below, drawn: Energy(detail, drawn),
+    "energy": lambda counter, detail, below, drawn: Energy(detail, drawn, engine=counter.engine),
     "categories": lambda counter, detail, below, drawn: Categories(counter, detail, drawn),
     "floor": lambda counter, detail, below, drawn: Floor(counter, below, drawn),
     "thresholds": lambda counter, detail, below, drawn: Thresholds(counter, below, drawn),

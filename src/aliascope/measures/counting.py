@@ -32,7 +32,7 @@ class Counter:
     ) -> None:
         check_engine(engine, workspace)
         self.criterion, self.workspace = criterion, workspace
-        self._engine = engine
+        self.engine = engine
 
     def __call__(
         self, dense: Tensor, rate: Sequence[int], levels: Sequence[float] | None = None
@@ -43,6 +43,6 @@ class Counter:
             rate,
             self.criterion,
             levels=levels,
-            engine=self._engine,
+            engine=self.engine,
             workspace=self.workspace,
         )

@@ -2,8 +2,8 @@
 
 A faster way to compute what :mod:`aliascope.energy` defines. What is within is a small corner of
 the coefficients: so only that is computed, by two thin matrix products in the memory format that
-the signal has, and what is beyond is what is left of the signal's energy. Maps with channels last
-on a CPU are weighed by a compiled pass (:mod:`aliascope.measures.engines.weighing`).
+the signal has, and what is beyond is what is left of the signal's energy. Maps of two axes
+on a CPU are weighed by compiled code (:mod:`aliascope.measures.engines.weighing`).
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class Energy:
         Whether the energies of each sample and channel are kept as well.
     drawn : Drawn, optional
         Measures some channels instead of all.
+    engine : {"auto", "torch", "numba"}
+        What weighs; see `energies`.
 
     Examples
     --------
@@ -65,8 +67,11 @@ class Energy:
 
     whole = False
 
-    def __init__(self, detail: str = "site", drawn: Drawn | None = None) -> None:
+    def __init__(
+        self, detail: str = "site", drawn: Drawn | None = None, *, engine: str = "auto"
+    ) -> None:
         self._by_channel = detail != "site"
+        self._engine = engine
         self._drawn = drawn or Drawn()
         self._batch = Batch(None, torch.device("cpu"))
         self._sums: dict[Site, Tensor] = {}
@@ -88,7 +93,7 @@ class Energy:
             if site not in self._varying:
                 shape = part.shape[:2]
                 self._varying[site] = torch.empty(shape, dtype=torch.float64, device=dense.device)
-            self._varying[site][part.index] = varying(dense.detach(), site.rate)
+            self._varying[site][part.index] = varying(dense.detach(), site.rate, self._engine)
         picked = self._drawn.pick(site, dense, part)
         if picked is None:
             return
@@ -96,7 +101,7 @@ class Energy:
         if site not in self._sums:
             shape = (*part.shape[:2], len(SUMS))
             self._sums[site] = torch.empty(shape, dtype=torch.float64, device=dense.device)
-        self._sums[site][part.index] = energies(dense.detach(), site.rate)
+        self._sums[site][part.index] = energies(dense.detach(), site.rate, self._engine)
 
     def end(self) -> Columns | None:
         """Give each sample's ratio, and the channels' sums.
@@ -139,7 +144,7 @@ class Energy:
         return {"name": "energy"}
 
 
-def varying(dense: Tensor, rate: tuple[int, ...]) -> Tensor:
+def varying(dense: Tensor, rate: tuple[int, ...], engine: str = "auto") -> Tensor:
     """Sum the squares of what varies around the mean of each map: the first of its `energies`.
 
     Parameters
@@ -148,6 +153,8 @@ def varying(dense: Tensor, rate: tuple[int, ...]) -> Tensor:
         Real dense signal, in any memory format.
     rate : tuple of int
         Decimation rate per spatial axis.
+    engine : {"auto", "torch", "numba"}
+        As of `energies`.
 
     Returns
     -------
@@ -163,8 +170,8 @@ def varying(dense: Tensor, rate: tuple[int, ...]) -> Tensor:
     if _nothing_defined(size, rate):
         return torch.zeros(dense.shape[:2], dtype=torch.float64, device=dense.device)
     wide = dense.to(torch.promote_types(dense.dtype, torch.float32))
-    weighing = compiled_weighing() if dense.ndim == 4 and _channels_last(dense) else None
-    if weighing is not None and dense.device.type == "cpu":
+    weighing = _weighing_for(dense, engine) if _channels_last(dense) else None
+    if weighing is not None:
         found = weighing.vary(wide.movedim(1, -1).detach().numpy(), torch.get_num_threads())
         varies, mean = (torch.from_numpy(each) for each in found)
     else:
@@ -176,7 +183,7 @@ def varying(dense: Tensor, rate: tuple[int, ...]) -> Tensor:
     return varies.masked_fill(varies <= least_varying(dense.dtype) * whole, 0.0)
 
 
-def energies(dense: Tensor, rate: tuple[int, ...]) -> Tensor:
+def energies(dense: Tensor, rate: tuple[int, ...], engine: str = "auto") -> Tensor:
     """Weigh each map of a dense signal.
 
     Parameters
@@ -185,6 +192,8 @@ def energies(dense: Tensor, rate: tuple[int, ...]) -> Tensor:
         Real dense signal, in any memory format. Half precision is converted to float32.
     rate : tuple of int
         Decimation rate per spatial axis.
+    engine : {"auto", "torch", "numba"}
+        ``torch`` does without compiled code, which takes maps of two axes on a CPU.
 
     Returns
     -------
@@ -208,8 +217,8 @@ def energies(dense: Tensor, rate: tuple[int, ...]) -> Tensor:
     wide = torch.promote_types(dense.dtype, torch.float32)
     bases = [_basis(n, r, dense.device, wide) for n, r in zip(size, rate, strict=True)]
     last = _channels_last(dense)
-    weighing = _weighing_for(dense, rate)
-    if weighing is not None:
+    weighing = _weighing_for(dense, engine)
+    if weighing is not None and min(rate) > 1:
         return _weighed_compiled(dense.to(wide), rate, least, weighing)
     for samples, channels in _blocks(dense, last):
         block = dense[samples, channels]
@@ -343,9 +352,9 @@ def _nothing_defined(size: Sequence[int], rate: Sequence[int]) -> bool:
     return any(r > 1 and n <= r for n, r in zip(size, rate, strict=True))
 
 
-def _weighing_for(dense: Tensor, rate: tuple[int, ...]) -> Any:
+def _weighing_for(dense: Tensor, engine: str) -> Any:
     """Give what is compiled, for maps on a CPU; None for other signals, and without numba."""
-    if dense.device.type != "cpu" or dense.ndim != 4 or min(rate) == 1:
+    if dense.device.type != "cpu" or dense.ndim != 4 or engine == "torch":
         return None
     weighing = compiled_weighing()
     if weighing is None or _channels_last(dense):

@@ -55,6 +55,9 @@ Array = NDArray[Any]
 CONVERTED_BYTES = 16 << 20
 """Most that is copied at once of a dense signal in half precision."""
 
+SMALL = 4 << 20
+"""Bytes that as many signals as there are lanes may take to be called small."""
+
 
 class Task(NamedTuple):
     """What is counted, as compiled code takes it.
@@ -424,11 +427,17 @@ def _places(task: Task, levels: int, lanes: int) -> Places:
 def _choose_lanes(
     task: Task, ratios: Array, workspace: int | None, threads: int
 ) -> tuple[int, int]:
-    """Choose lanes and threads that the workspace has room for, and that have something to do."""
+    """Choose lanes and threads that the workspace has room for, and that have something to do.
+
+    Code is compiled for each number of lanes, so small signals are given the largest always.
+    """
     signals = task.shape[0] * task.shape[1]
+    sizes = {lanes: ratios.itemsize * _places(task, ratios.size, lanes).end for lanes in WIDTHS}
+    small = sizes[WIDTHS[0]] <= (SMALL if workspace is None else min(SMALL, workspace))
     ways = []
-    for lanes in WIDTHS:
-        size = ratios.itemsize * _places(task, ratios.size, lanes).end
+    for lanes, size in sizes.items():
+        if small and lanes < WIDTHS[0]:
+            continue
         groups = -(-signals // lanes)
         used = max(1, min(threads, groups))
         if workspace is not None:
@@ -510,5 +519,5 @@ def _run(signals: Tensor, task: Task, ratios: Array, counts: Tensor, workspace: 
     finite = np.empty(len(counts), np.bool_)
     found = counts.numpy()
     arrays = (flat(signals), *task, *plans, places, memory, ratios, tallies, finite, found)
-    run(_count, threads, *arrays, (0,) * lanes)
+    run(_count, available, *arrays, (0,) * lanes)
     found[~finite] = NOT_FINITE

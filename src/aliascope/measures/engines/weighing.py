@@ -312,13 +312,13 @@ def weigh(
         Energy that varies, and that beyond each cut; 0 where next to nothing varies.
     """
     shape, lanes = dense.shape, LANES
-    threads = max(1, min(threads, shape[0] * -(-shape[1] // lanes)))
+    used = max(1, min(threads, shape[0] * -(-shape[1] // lanes)))
     (rows, half_h), (columns, half_w) = (each.shape for each in bases)
     copied = 0 if dense.stride(1) == 1 and shape[1] % lanes == 0 else shape[2] * shape[3]
     panel, strips = COLUMNS * max(half_h, half_w), -(-shape[3] // COLUMNS)
     numbers = (copied, panel, panel, COLUMNS * columns, strips * COLUMNS * rows, COLUMNS)
     places = Places(*(int(start) for start in lanes * np.cumsum((0, *numbers))))
-    memory = _memory.of(threads, places.end, bases[0].dtype)
+    memory = _memory.of(used, places.end, bases[0].dtype)
     sums = np.empty((shape[0], shape[1], 1 + shares[0].shape[0]))
     arrays = (*bases, *shares, n_even, least, places, memory, sums, (0,) * lanes)
     run(_weigh, threads, flat(dense), tuple(shape), dense.stride(), *arrays)
