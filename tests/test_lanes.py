@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numba import njit
 
 from aliascope.measures.energy import energies
-from aliascope.measures.engines import count_categories, half_spectrum, lanes
+from aliascope.measures.engines import count_categories, half_spectrum, lanes, weighing
 from aliascope.measures.engines.fourier import inner_length, plan, ready, room, transform
 from aliascope.measures.engines.vectors import WIDTHS, begin
 from aliascope.spectrum import Criterion
@@ -156,3 +158,53 @@ def test_what_is_expanded_or_transposed_is_counted_as_a_copy_is():
         expected = half_spectrum.count(signal, (2, 2), Criterion(), [0.01])
         assert torch.equal(lanes.count(signal, (2, 2), Criterion(), [0.01]), expected)
         assert torch.equal(energies(signal, (2, 2)), energies(signal.contiguous(), (2, 2)))
+
+
+class Guarded:
+    """A thread's memory of which nothing is known, and whose ends nothing may be written beyond."""
+
+    def __init__(self):
+        self.arrays = []
+
+    def of(self, threads, size, dtype):
+        size += -size % 16
+        array = np.full(threads * size + 64, np.nan, dtype)
+        array[:32] = array[-32:] = 7
+        self.arrays.append(array)
+        return array[32:-32].reshape(threads, size)
+
+    def check(self):
+        for array in self.arrays:
+            assert (array[:32] == 7).all() and (array[-32:] == 7).all()
+        self.arrays.clear()
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    rate=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    channels=st.integers(1, 20),
+    last=st.booleans(),
+    reference=st.sampled_from(["max", "mean"]),
+    levels=st.integers(1, 14),
+    seed=st.integers(0, 99),
+)
+def test_nothing_is_read_before_it_is_written_or_written_beyond_the_end(
+    size, rate, channels, last, reference, levels, seed
+):
+    generator = torch.Generator().manual_seed(seed)
+    signal = torch.randn(2, channels, *size, generator=generator)
+    signal = signal.to(memory_format=torch.channels_last) if last else signal
+    thresholds = [7.0 + 2 * i for i in range(levels)]
+    criterion = Criterion(reference=reference)
+    guarded = Guarded()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lanes, "_memory", guarded)
+        patch.setattr(weighing, "_memory", guarded)
+        counts = count_categories(signal, rate, criterion, levels=thresholds, engine="numba")
+        sums = energies(signal, rate)
+        guarded.check()
+    double = signal.double()
+    expected = count_categories(double, rate, criterion, levels=thresholds, engine="torch")
+    assert (counts - expected).abs().sum() <= 4  # a bin or two at a threshold
+    assert torch.allclose(sums, energies(double, rate, "torch"), rtol=1e-5, atol=1e-5)
