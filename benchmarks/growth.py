@@ -54,9 +54,9 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         axes.set_xlabel(name)
         powers = [2**i for i in range(11)]
         shown = [n for n in powers if here[0][name] <= n <= here[-1][name]]
-        axes.set_xticks(shown if len(shown) < 7 else shown[::2])
-        axes.set_yticks([1, 2, 5, 10, 20, 50])
-        axes.set_ylim(1, 50)
+        axes.set_xticks(shown if len(shown) < 5 else shown[::2])
+        axes.set_yticks([1, 2, 5, 10, 20, 50, 100])
+        axes.set_ylim(1, 130)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter("{x:.0f}")
         axes.minorticks_off()
