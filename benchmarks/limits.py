@@ -24,6 +24,7 @@ import aliascope as al
 from aliascope.commands.allocation import keep_freed_memory
 from aliascope.measures import energy
 from aliascope.measures.engines import lanes
+from aliascope.measures.engines.compiling import MEMORY
 from aliascope.measures.engines.fourier import plan, ready
 from aliascope.measures.engines.gathering import flat
 from aliascope.measures.engines.vectors import WIDTHS, begin
@@ -69,7 +70,7 @@ def nanoseconds_by_step(size: int, repeats: int) -> list[float]:
     dense = torch.randn(shape).to(memory_format=torch.channels_last)
     task = lanes.Task(shape, dense.stride(), (2, 2), (size, size), True)
     places = lanes._places(task, 1, WIDTHS[0])
-    memory = lanes.Memory().of(1, places.end, np.dtype("float32"))[0]
+    memory = MEMORY.of(1, places.end, np.dtype("float32"))[0]
     tallies, finite = np.zeros(6 * WIDTHS[0], np.int32), np.empty(WIDTHS[0], np.bool_)
     plans = tuple((n, *plan(n, "float32")) for n in (2 * size, size))
     arguments = (flat(dense), task, plans, places, memory, tallies, finite, (0,) * WIDTHS[0])

@@ -199,8 +199,8 @@ def test_nothing_is_read_before_it_is_written_or_written_beyond_the_end(
     criterion = Criterion(reference=reference)
     guarded = Guarded()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lanes, "_memory", guarded)
-        patch.setattr(weighing, "_memory", guarded)
+        patch.setattr(lanes, "MEMORY", guarded)
+        patch.setattr(weighing, "MEMORY", guarded)
         counts = count_categories(signal, rate, criterion, levels=thresholds, engine="numba")
         sums = energies(signal, rate)
         guarded.check()

@@ -59,7 +59,7 @@ def run(function: Any, threads: int, *arguments: Any) -> None:
 
 
 class Memory(threading.local):
-    """What compiled threads work in: one thread of Python's own, kept, as calls come in a row."""
+    """What compiled threads work in: of each thread of Python's, kept, as calls come in a row."""
 
     array: NDArray[Any] | None = None
 
@@ -72,3 +72,6 @@ class Memory(threading.local):
             self.array = np.empty(values + ALIGNED, dtype)
         start = -(self.array.ctypes.data // self.array.itemsize) % ALIGNED
         return self.array[start : start + values].reshape(threads, size)
+
+
+MEMORY = Memory()

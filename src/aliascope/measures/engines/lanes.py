@@ -30,7 +30,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aliascope.measures.engines.compiling import Memory, run
+from aliascope.measures.engines.compiling import MEMORY, run
 from aliascope.measures.engines.fourier import plan, put, ready, room, take, transform
 from aliascope.measures.engines.gathering import flat
 from aliascope.measures.engines.half_spectrum import NOT_FINITE, working_dtype
@@ -297,13 +297,13 @@ def _tally_column(column, task, m, places, levels, tallies, lanes):  # type: ign
     """Tally a column of bins; one that stands for its twins too, in the second half of tallies.
 
     Rows below the middle are at home in the first fold, the others in the last. At the middle of an
-    even number of rows the twin's home, seen from here, is the first.
+    even number of rows the twin's home, seen from here, is the first. The middle of an even number
+    of columns is at home in the last fold of columns, but holds its own twins, whose home is the
+    first.
     """
     rows, last = task.bins[0], task.rate[0] - 1
     twice = 0 < column < task.bins[1] - column
     at_home = places.columns
-    if 2 * column >= task.bins[1]:
-        at_home += 2 * len(lanes) * (task.rate[1] - 1) * task.rate[0] * rows
     for row in range(rows):
         first, second = _largest_two(m, places.columns, row, rows, task.rate, lanes)
         home = _power(m, at_home, row if 2 * row < rows else last * rows + row, lanes)
@@ -369,12 +369,8 @@ def _tally_twins(m, places, at, levels, of_twins, tallies, lanes):  # type: igno
 
 @njit(nogil=True, cache=True)
 def _three(m, at, lanes):  # type: ignore[no-untyped-def]
-    a, b, c = (
-        load(m, at, lanes),
-        load(m, at + len(lanes), lanes),
-        load(m, at + 2 * len(lanes), lanes),
-    )
-    return a, b, c
+    second, third = at + len(lanes), at + 2 * len(lanes)
+    return load(m, at, lanes), load(m, second, lanes), load(m, third, lanes)
 
 
 @njit(nogil=True, cache=True)
@@ -404,9 +400,6 @@ def _add_up(tallies, bins, counts, lanes):  # type: ignore[no-untyped-def]
             counts[lane, level, 1] = only_home
             counts[lane, level, 2] = some - more - only_home
             counts[lane, level, 3] = more
-
-
-_memory = Memory()
 
 
 def _places(task: Task, levels: int, lanes: int) -> Places:
@@ -511,10 +504,13 @@ def _run(signals: Tensor, task: Task, ratios: Array, counts: Tensor, workspace: 
     kind = str(ratios.dtype)
     (r_h, r_w), (m_h, m_w) = task.rate, task.bins
     plans = _plans((r_w * m_w, r_h * m_h, m_w, m_h), kind)
+    if workspace is not None:  # of which the signals themselves are a part
+        taken = signals.numel() * signals.element_size()
+        workspace = max(workspace // 2, workspace - taken)
     available = torch.get_num_threads()
     lanes, threads = _choose_lanes(task, ratios, workspace, available)
     places = _places(task, ratios.size, lanes)
-    memory = _memory.of(threads, places.end, ratios.dtype)
+    memory = MEMORY.of(threads, places.end, ratios.dtype)
     tallies = np.empty((threads, 6 * lanes * ratios.size), np.int32)
     finite = np.empty(len(counts), np.bool_)
     found = counts.numpy()

@@ -16,7 +16,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aliascope.measures.engines.compiling import Memory, run
+from aliascope.measures.engines.compiling import MEMORY, run
 from aliascope.measures.engines.gathering import flat, gathered
 from aliascope.measures.engines.vectors import (
     WIDTHS,
@@ -277,9 +277,6 @@ def vary(signals: Array, threads: int) -> tuple[Array, Array]:
     return np.maximum(squares - total * apart, 0.0), constants + apart
 
 
-_memory = Memory()
-
-
 def weigh(
     dense: Tensor,
     bases: list[Array],
@@ -318,7 +315,7 @@ def weigh(
     panel, strips = COLUMNS * max(half_h, half_w), -(-shape[3] // COLUMNS)
     numbers = (copied, panel, panel, COLUMNS * columns, strips * COLUMNS * rows, COLUMNS)
     places = Places(*(int(start) for start in lanes * np.cumsum((0, *numbers))))
-    memory = _memory.of(used, places.end, bases[0].dtype)
+    memory = MEMORY.of(used, places.end, bases[0].dtype)
     sums = np.empty((shape[0], shape[1], 1 + shares[0].shape[0]))
     arrays = (*bases, *shares, n_even, least, places, memory, sums, (0,) * lanes)
     run(_weigh, threads, flat(dense), tuple(shape), dense.stride(), *arrays)
