@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
+import aliascope as al
 from aliascope.measures.energy import energies
 from aliascope.measures.engines import count_categories, half_spectrum, lanes, weighing
 from aliascope.measures.engines.fourier import inner_length, plan, ready, room, transform
@@ -208,3 +209,20 @@ def test_nothing_is_read_before_it_is_written_or_written_beyond_the_end(
     expected = count_categories(double, rate, criterion, levels=thresholds, engine="torch")
     assert (counts - expected).abs().sum() <= 4  # a bin or two at a threshold
     assert torch.allclose(sums, energies(double, rate, "torch"), rtol=1e-5, atol=1e-5)
+
+
+def test_an_engine_of_torch_does_without_compiled_code(monkeypatch):
+    model = torch.nn.Conv2d(3, 18, 3, stride=2).eval()
+    images = torch.randn(2, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+
+    def measured(engine):
+        with torch.no_grad(), al.Scope(model, engine=engine) as scope:
+            model(images)
+        return scope.measurement().values["aliased_energy"].to_numpy()
+
+    expected = measured("auto")
+    for module in (lanes, weighing):
+        monkeypatch.setattr(module, "run", None)
+    assert np.allclose(measured("torch"), expected, rtol=1e-5)
+    with pytest.raises(TypeError):
+        measured("auto")
