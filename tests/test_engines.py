@@ -112,12 +112,11 @@ def test_a_delta_under_256_folds_is_tangled_and_not_forgotten(engine):
     ]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_the_size_of_blocks_changes_nothing(monkeypatch, engine):
+def test_the_size_of_blocks_changes_nothing(monkeypatch):
     signal = torch.randn(3, 5, 20, 18)
-    whole = count_categories(signal, (2, 3), Criterion(), engine=engine)
+    whole = count_categories(signal, (2, 3), Criterion(), engine="torch")
     monkeypatch.setitem(half_spectrum.BLOCK_BYTES, "cpu", 1)
-    assert torch.equal(whole, count_categories(signal, (2, 3), Criterion(), engine=engine))
+    assert torch.equal(whole, count_categories(signal, (2, 3), Criterion(), engine="torch"))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -163,7 +162,7 @@ def test_silence_and_extreme_scales_are_counted_like_any_signal(engine):
 
 
 def test_a_workspace_too_small_for_more_works_signal_by_signal():
-    signal = torch.randn(2, 3, 40, 30)
+    signal = torch.randn(2, 3, 120, 130, dtype=torch.float64)
     expected = count_categories(signal, (2, 2), Criterion())
     for engine in ENGINES:
         counts = count_categories(signal, (2, 2), Criterion(), engine=engine, workspace=1 << 20)

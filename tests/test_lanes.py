@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import njit
 
 import aliascope as al
 from aliascope.measures.energy import energies
 from aliascope.measures.engines import count_categories, half_spectrum, lanes, weighing
+from aliascope.measures.engines.compiling import Memory, run
 from aliascope.measures.engines.fourier import inner_length, plan, ready, room, transform
 from aliascope.measures.engines.vectors import WIDTHS, begin
 from aliascope.spectrum import Criterion
@@ -19,7 +22,6 @@ from aliascope.spectrum import Criterion
 LENGTHS = [*range(1, 33), 49, 55, 64, 98, 121, 125, 128, 143, 149, 151, 223, 224, 446, 512, 1021]
 
 
-@njit(cache=True)
 def transformed(memory, length, step, filled, radices, twiddles, chirp, y, scratch, width):
     m = begin(memory)
     of_length = ready(length, radices, twiddles, chirp)
@@ -37,13 +39,16 @@ def spectrum(numbers, length, step, width):
     y = x.size
     scratch = y + 2 * width * length
     of_length = plan(length, str(kind))
-    transformed(memory, length, step, filled, *of_length, y, scratch, (0,) * width)
+    arguments = (memory, length, step, filled, *of_length, y, scratch, (0,) * width)
+    run(transformed, 1, *arguments)  # compiled anew where an engine's source has changed
     out = memory[y:scratch].reshape(length, 2, width)
     return out[:, 0] + 1j * out[:, 1]
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize(("kind", "bound"), [(np.complex64, 1e-6), (np.complex128, 1e-14)])
+@pytest.mark.parametrize(
+    ("width", "kind", "bound"),
+    [*((width, np.complex64, 1e-6) for width in WIDTHS), (WIDTHS[0], np.complex128, 1e-14)],
+)
 def test_transforms_are_numpys(width, kind, bound):
     random = np.random.default_rng(0)
     for length in LENGTHS:
@@ -101,13 +106,26 @@ def test_a_signals_numbers_depend_on_no_other_signal(layout, channels):
             assert torch.equal(energies(alone, (2, 2))[0, 0], weighed[sample, channel])
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_any_width_gives_the_same_counts(width, monkeypatch):
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="numba has one thread here")
+def test_any_number_of_threads_and_any_width_give_the_same(threads, monkeypatch):
     torch.manual_seed(0)
-    signal = torch.randn(2, 20, 24, 18)
-    expected = count_categories(signal, (2, 3), Criterion(12), engine="numba")
-    monkeypatch.setattr(lanes, "WIDTHS", (width,))
-    assert torch.equal(count_categories(signal, (2, 3), Criterion(12), engine="numba"), expected)
+    signal = torch.randn(3, 20, 24, 18)
+    found, weighed = [], []
+    for count, widths in ((1, WIDTHS), (2, WIDTHS), (2, (8,))):
+        threads(count)
+        monkeypatch.setattr(lanes, "WIDTHS", widths)
+        found.append(count_categories(signal, (2, 3), Criterion(12), engine="numba"))
+        weighed.append(energies(signal, (2, 3)))
+        assert torch.get_num_threads() == count
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+    assert torch.equal(weighed[0], weighed[1])
 
 
 def task_of(*shape, rate=(2, 2)):
@@ -135,10 +153,84 @@ def test_few_large_signals_take_few_lanes_so_that_no_thread_waits():
 
 def test_no_signal_at_all_has_no_counts():
     for engine in ("torch", "numba"):
-        signal = torch.empty(0, 4, 6, 6)
-        counts = count_categories(signal, (2, 2), Criterion(), engine=engine)
-        assert counts.shape == (0, 4, 4)
-    assert energies(torch.empty(0, 4, 6, 6), (2, 2)).shape == (0, 4, 4)
+        for signal in (torch.empty(0, 4, 6, 6), torch.randn(3, 4, 9, 9)[:0, :, 1:7, 2:8]):
+            counts = count_categories(signal, (2, 2), Criterion(), engine=engine)
+            assert counts.shape == (0, 4, 4)
+            assert energies(signal, (2, 2), engine).shape == (0, 4, 4)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_large_maps_of_one_value_have_nothing_that_varies(layout):
+    for size, many in ((448, 8), (768, 4)):
+        for value in (3.3, 0.1, 1234.5):
+            signal = torch.full((1, many, size, size), value).to(memory_format=layout)
+            assert (energies(signal, (2, 2)) == 0).all()
+
+
+def test_the_mean_of_a_large_map_is_as_near_as_torchs():
+    torch.manual_seed(0)
+    signal = torch.randn(1, 8, 512, 512)
+    criterion = Criterion(10, "mean", "native")
+    expected = count_categories(signal.double(), (1, 1), criterion, engine="torch")
+    counts = count_categories(signal, (1, 1), criterion, engine="numba")
+    assert (counts - expected).abs().sum() <= 4
+
+
+def test_squares_that_overflow_are_no_small_energy():
+    signal = torch.tensor([1e20, -1e20]).repeat(1, 8, 8, 4)
+    assert not energies(signal, (2, 2))[..., 0].isfinite().any()
+
+
+def test_views_and_devices_of_torch_change_nothing():
+    parts = torch.randn(1, 3, 12, 10, 2, generator=torch.Generator().manual_seed(0))
+    signal = torch.view_as_complex(parts).conj().imag
+    expected = count_categories(signal.clone(), (2, 2), Criterion(), engine="numba")
+    rate = (np.int64(2), np.int64(2))
+    with torch.device("meta"):
+        assert torch.equal(count_categories(signal, rate, Criterion(), engine="numba"), expected)
+    assert torch.equal(energies(signal, (2, 2)), energies(signal.clone(), (2, 2)))
+
+
+def test_what_has_no_room_in_the_workspace_is_counted_by_torch(monkeypatch):
+    signal = torch.randn(1, 4, 200, 200, generator=torch.Generator().manual_seed(0))
+    expected = count_categories(signal, (2, 2), Criterion())
+    monkeypatch.setattr(lanes, "run", None)
+    small = count_categories(signal, (2, 2), Criterion(), workspace=1 << 20)
+    assert (small - expected).abs().sum() <= 4
+    with pytest.raises(TypeError):
+        count_categories(signal, (2, 2), Criterion())
+
+
+def test_half_precision_is_converted_some_channels_at_a_time():
+    signal = torch.randn(2, 10, 16, 16, dtype=torch.bfloat16)
+    parts = list(lanes._converted(signal, torch.float32, 4 * 16 * 16 * 4))
+    assert [tuple(part.shape[:2]) for part in parts] == [(1, 4), (1, 4), (1, 2)] * 2
+    assert [len(part) for part in lanes._converted(signal[:, :2], torch.float32, 1 << 20)] == [2]
+
+
+def test_memory_is_let_go_where_much_less_is_needed():
+    memory = Memory()
+    large = memory.of(2, 20 << 20, np.dtype("float32"))
+    assert memory.of(1, 15 << 20, np.dtype("float32")).base is not large.base
+    kept = memory.of(1, 100, np.dtype("float32"))
+    assert memory.of(1, 50, np.dtype("float32")).base is kept.base
+    assert kept.ctypes.data % 64 == 0
+
+
+def test_what_is_kept_on_disk_has_all_sources_in_its_name(monkeypatch):
+    from aliascope.measures.engines import compiling
+
+    def name():
+        compiling._sources.cache_clear()
+        return compiling._sources()
+
+    before = name()
+    read = Path.read_bytes
+    changed = lambda path: read(path) + (b"#" if path.name == "fourier.py" else b"")  # noqa: E731
+    monkeypatch.setattr(Path, "read_bytes", changed)
+    assert name() != before
+    monkeypatch.undo()
+    assert name() == before
 
 
 @pytest.mark.parametrize("level", [1, 13])
@@ -164,19 +256,19 @@ def test_what_is_expanded_or_transposed_is_counted_as_a_copy_is():
 class Guarded:
     """A thread's memory of which nothing is known, and whose ends nothing may be written beyond."""
 
-    def __init__(self):
-        self.arrays = []
+    def __init__(self, fill):
+        self.fill, self.arrays = fill, []
 
     def of(self, threads, size, dtype):
         size += -size % 16
-        array = np.full(threads * size + 64, np.nan, dtype)
-        array[:32] = array[-32:] = 7
+        array = np.full(threads * size + 2 * 4096, self.fill, dtype)
+        array[:4096] = array[-4096:] = 7
         self.arrays.append(array)
-        return array[32:-32].reshape(threads, size)
+        return array[4096:-4096].reshape(threads, size)
 
     def check(self):
         for array in self.arrays:
-            assert (array[:32] == 7).all() and (array[-32:] == 7).all()
+            assert (array[:4096] == 7).all() and (array[-4096:] == 7).all()
         self.arrays.clear()
 
 
@@ -198,13 +290,17 @@ def test_nothing_is_read_before_it_is_written_or_written_beyond_the_end(
     signal = signal.to(memory_format=torch.channels_last) if last else signal
     thresholds = [7.0 + 2 * i for i in range(levels)]
     criterion = Criterion(reference=reference)
-    guarded = Guarded()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lanes, "MEMORY", guarded)
-        patch.setattr(weighing, "MEMORY", guarded)
-        counts = count_categories(signal, rate, criterion, levels=thresholds, engine="numba")
-        sums = energies(signal, rate)
-        guarded.check()
+    found = []
+    for fill in (np.nan, 1e30):
+        guarded = Guarded(fill)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(lanes, "MEMORY", guarded)
+            patch.setattr(weighing, "MEMORY", guarded)
+            counts = count_categories(signal, rate, criterion, levels=thresholds, engine="numba")
+            sums = energies(signal, rate)
+            guarded.check()
+        found.append((counts, sums))
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
     double = signal.double()
     expected = count_categories(double, rate, criterion, levels=thresholds, engine="torch")
     assert (counts - expected).abs().sum() <= 4  # a bin or two at a threshold

@@ -211,7 +211,7 @@ def energies(dense: Tensor, rate: tuple[int, ...], engine: str = "auto") -> Tens
     """
     size = dense.shape[2:]
     sums = torch.zeros((*dense.shape[:2], len(SUMS)), dtype=torch.float64, device=dense.device)
-    if _nothing_defined(size, rate):
+    if _nothing_defined(size, rate) or not dense.numel():
         return sums
     least = least_varying(dense.dtype)
     wide = torch.promote_types(dense.dtype, torch.float32)
@@ -359,7 +359,7 @@ def _weighing_for(dense: Tensor, engine: str) -> Any:
     weighing = compiled_weighing()
     if weighing is None or _channels_last(dense):
         return weighing
-    copied = math.prod(dense.shape[2:]) * weighing.LANES * dense.element_size()
+    copied = math.prod(dense.shape[2:]) * weighing.LANES * max(4, dense.element_size())
     return weighing if copied <= COPIED_BYTES else None
 
 

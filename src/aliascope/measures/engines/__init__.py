@@ -20,8 +20,9 @@ from aliascope.spectrum import Criterion
 NOT_FINITE = half_spectrum.NOT_FINITE
 
 ENGINES = ("auto", "torch", "numba")
-"""``torch``: any device, any number of axes. ``numba``: compiled for the CPU, up to two axes.
-``auto``: numba where it is installed and fits, else torch."""
+"""``torch``: any device, any number of axes. ``numba``: compiled for the CPU, up to two axes, at
+least eight signals at once. ``auto``: numba where it is installed and fits, also in the workspace;
+else torch."""
 
 
 def check_engine(engine: str, workspace: int | None = None) -> None:
@@ -95,10 +96,17 @@ def count_categories(
     compiled = _lanes() if fits and engine != "torch" else None
     if fits and engine == "auto" and compiled is None:
         _notice_once()
+    limit = workspace_of(dense.device.type, workspace)
+    rate = tuple(int(each) for each in rate)
+    if (
+        engine == "auto"
+        and compiled is not None
+        and not compiled.fits(dense, rate, criterion, limit)
+    ):
+        compiled = None
     each = [criterion] if levels is None else [replace(criterion, threshold_db=x) for x in levels]
     ratios = [one.ratio_for(rate) for one in each]
-    limit = workspace_of(dense.device.type, workspace)
-    if not dense.shape[0]:
+    if not dense.numel():
         counts = dense.new_empty(0, dtype=torch.int64)
     else:
         counts = (compiled or half_spectrum).count(dense, rate, criterion, ratios, limit)
@@ -119,6 +127,8 @@ def _lanes() -> Any:
 @functools.cache
 def _compiled(name: str) -> Any:
     try:
+        if importlib.import_module("numba").config.DISABLE_JIT:
+            return None
         return importlib.import_module(f"aliascope.measures.engines.{name}")
     except Exception:  # numba raises errors of many kinds where it does not fit numpy or the CPU
         return None

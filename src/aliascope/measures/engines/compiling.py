@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import threading
 import types
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numba import config, njit, set_num_threads
+from numba import config, get_num_threads, njit, set_num_threads
 from numpy.typing import NDArray
+
+KEPT = 16 << 20
+"""Numbers for which memory is kept, though less is needed."""
 
 ALIGNED = 16
 """Numbers of a cache line; what begins at the start of one is read and written fastest."""
@@ -20,10 +25,25 @@ _process: int | None = None
 """That started numba's threads. A child that it forks has none, and waits for them for ever."""
 
 
+_parallel = threading.Lock()
+"""Held by what runs on several threads, as not every layer that numba has takes two at once."""
+
+
+@functools.cache
+def _sources() -> str:
+    """Digest of all that is compiled here.
+
+    Numba compiles a function again where its own file changed, not where what it calls did. So this
+    is in the name of what is kept on disk, and what it calls is not kept by itself.
+    """
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+
 @functools.cache
 def _compiled(function: Any, *, parallel: bool) -> Any:
     """Compile a function; the one for several threads has a name, and so a file, of its own."""
-    name = f"{function.__name__}_parallel" if parallel else function.__name__
+    name = f"{function.__name__}_{'parallel' if parallel else 'serial'}_{_sources()}"
     copy = types.FunctionType(function.__code__, function.__globals__, name)
     copy.__qualname__ = name
     copy.__module__ = function.__module__
@@ -50,12 +70,14 @@ def run(function: Any, threads: int, *arguments: Any) -> None:
     if threads == 1 or _process not in (None, os.getpid()):
         _compiled(function, parallel=False)(*arguments)
         return
-    before = torch.get_num_threads()
-    _process = os.getpid()
-    set_num_threads(threads)
-    _compiled(function, parallel=True)(*arguments)
-    if torch.get_num_threads() != before:
-        torch.set_num_threads(before)
+    with _parallel:
+        of_torch, of_numba = torch.get_num_threads(), get_num_threads()
+        _process = os.getpid()
+        set_num_threads(threads)
+        _compiled(function, parallel=True)(*arguments)
+        set_num_threads(of_numba)
+        if torch.get_num_threads() != of_torch:
+            torch.set_num_threads(of_torch)
 
 
 class Memory(threading.local):
@@ -66,12 +88,16 @@ class Memory(threading.local):
     def of(self, threads: int, size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
         """Give each thread so many numbers, from the start of a cache line on."""
         size += -size % ALIGNED
-        values = threads * size
-        if self.array is None or self.array.dtype != dtype or self.array.size < values + ALIGNED:
-            self.array = None  # let it go before another is made
-            self.array = np.empty(values + ALIGNED, dtype)
-        start = -(self.array.ctypes.data // self.array.itemsize) % ALIGNED
-        return self.array[start : start + values].reshape(threads, size)
+        values = threads * size + ALIGNED
+        array = self.array
+        if array is None or array.dtype != dtype or not values <= array.size <= self._most(values):
+            self.array = array = None  # let it go before another is made
+            self.array = array = np.empty(values, dtype)
+        start = -(array.ctypes.data // array.itemsize) % ALIGNED
+        return array[start : start + threads * size].reshape(threads, size)
+
+    def _most(self, values: int) -> int:
+        return max(2 * values, KEPT)
 
 
 MEMORY = Memory()

@@ -140,7 +140,7 @@ def _radices(length: int) -> list[int]:
     return [*radices, left] if left > 1 or not radices else radices
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def ready(length, radices, twiddles, chirp):  # type: ignore[no-untyped-def]
     """Make a plan ready, for as long as its arrays are kept. Radices may be filled up with 0."""
     inner, passes = 1, 0
@@ -151,7 +151,7 @@ def ready(length, radices, twiddles, chirp):  # type: ignore[no-untyped-def]
     return Ready(length, inner, passes, begin(radices), begin(twiddles), begin(chirp))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def transform(m, x, step, filled, y, scratch, plan, lanes):  # type: ignore[no-untyped-def]
     """Transform complex numbers, so far apart, of which the first so many are not zero.
 
@@ -188,7 +188,7 @@ def transform(m, x, step, filled, y, scratch, plan, lanes):  # type: ignore[no-u
         put(m, y, k, _turned((real, zero - imag), chirp, k, lanes), lanes)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _transform(m, x, step, filled, y, scratch, plan, lanes):  # type: ignore[no-untyped-def]
     """Do it pass by pass."""
     length, radices, w = plan.inner, plan.radices, plan.twiddles
@@ -223,7 +223,7 @@ def _transform(m, x, step, filled, y, scratch, plan, lanes):  # type: ignore[no-
 # A pass: of `left * radix * done` numbers, those of each of `done` transforms are so far apart.
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _pass_2(m, x, step, filled, y, left, done, w, at, lanes):  # type: ignore[no-untyped-def]
     for q in range(left):
         for k in range(done * q, done * (q + 1)):
@@ -234,7 +234,7 @@ def _pass_2(m, x, step, filled, y, left, done, w, at, lanes):  # type: ignore[no
             put(m, y, o + done, _turned(_minus(a, b), w, at + q, lanes), lanes)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _pass_3(m, x, step, filled, y, left, done, w, at, lanes):  # type: ignore[no-untyped-def]
     cos, sin = constant(m, COS3, lanes), constant(m, SIN3, lanes)
     for q in range(left):
@@ -250,7 +250,7 @@ def _pass_3(m, x, step, filled, y, left, done, w, at, lanes):  # type: ignore[no
             put(m, y, o + 2 * done, _turned(_plus_i(e, f), w, at + 2 * q + 1, lanes), lanes)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _pass_4(m, x, step, filled, y, left, done, w, at, lanes):  # type: ignore[no-untyped-def]
     for q in range(left):
         for k in range(done * q, done * (q + 1)):
@@ -266,7 +266,7 @@ def _pass_4(m, x, step, filled, y, left, done, w, at, lanes):  # type: ignore[no
             put(m, y, o + 3 * done, _turned(d, w, at + 3 * q + 2, lanes), lanes)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _pass_5(m, x, step, filled, y, left, done, w, at, lanes):  # type: ignore[no-untyped-def]
     cos1, cos2 = constant(m, COS5[0], lanes), constant(m, COS5[1], lanes)
     sin1, sin2 = constant(m, SIN5[0], lanes), constant(m, SIN5[1], lanes)
@@ -290,7 +290,7 @@ def _pass_5(m, x, step, filled, y, left, done, w, at, lanes):  # type: ignore[no
             put(m, y, o + 4 * done, _turned(_plus_i(even1, odd1), w, at + 4 * q + 3, lanes), lanes)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _pass_7(m, x, step, filled, y, left, done, w, at, lanes):  # type: ignore[no-untyped-def]
     cos1, cos2 = constant(m, COS7[0], lanes), constant(m, COS7[1], lanes)
     cos3, sin3 = constant(m, COS7[2], lanes), constant(m, SIN7[2], lanes)
@@ -322,7 +322,7 @@ def _pass_7(m, x, step, filled, y, left, done, w, at, lanes):  # type: ignore[no
             put(m, y, o + 6 * done, _turned(_plus_i(even1, odd1), w, at + 6 * q + 5, lanes), lanes)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _pass_8(m, x, step, filled, y, left, done, w, at, lanes):  # type: ignore[no-untyped-def]
     root, less = constant(m, ROOT, lanes), constant(m, -ROOT, lanes)
     half_empty = filled <= 4 * done * left
@@ -359,7 +359,7 @@ def _pass_8(m, x, step, filled, y, left, done, w, at, lanes):  # type: ignore[no
             put(m, y, o + 7 * done, _turned(odd3, w, at + 7 * q + 6, lanes), lanes)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _pass_odd(m, x, step, filled, y, spare, radix, left, done, w, at, lanes):  # type: ignore[no-untyped-def]
     """Do it by the definition: outputs u and radix - u at once, and another four."""
     roots = at + left * (radix - 1)
@@ -402,38 +402,38 @@ def _pass_odd(m, x, step, filled, y, spare, radix, left, done, w, at, lanes):  #
                 _put_two(m, y, o, done, even_z, odd_z, w, i, z, radix, lanes)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _put_two(m, y, o, done, even, odd, w, i, u, radix, lanes):  # type: ignore[no-untyped-def]
     put(m, y, o + u * done, _turned(_minus_i(even, odd), w, i + u, lanes), lanes)
     u = radix - u
     put(m, y, o + u * done, _turned(_plus_i(even, odd), w, i + u, lanes), lanes)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _of_4(a, b, c, d):  # type: ignore[no-untyped-def]
     sum0, sum1, apart0, apart1 = _plus(a, c), _plus(b, d), _minus(a, c), _minus(b, d)
     return _plus(sum0, sum1), _minus_i(apart0, apart1), _minus(sum0, sum1), _plus_i(apart0, apart1)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _of_3(a, f, b, g, c, h):  # type: ignore[no-untyped-def]
     return a[0] * f + b[0] * g + c[0] * h, a[1] * f + b[1] * g + c[1] * h
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _take(m, x, step, filled, index, lanes):  # type: ignore[no-untyped-def]
     """Read a number; beyond what is filled, the zero after it."""
     return take(m, x, min(index, filled) * step, lanes)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def take(m, x, index, lanes):  # type: ignore[no-untyped-def]
     """Read a complex number of each lane."""
     at, width = x + 2 * len(lanes) * index, len(lanes)
     return load(m, at, lanes), load(m, at + width, lanes)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def put(m, y, index, number, lanes):  # type: ignore[no-untyped-def]
     """Write a complex number of each lane."""
     at, width = y + 2 * len(lanes) * index, len(lanes)
@@ -441,42 +441,42 @@ def put(m, y, index, number, lanes):  # type: ignore[no-untyped-def]
     store(m, at + width, number[1])
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _root(w, index, lanes):  # type: ignore[no-untyped-def]
     return splat(read(w, 2 * index), lanes), splat(read(w, 2 * index + 1), lanes)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _turned(a, w, index, lanes):  # type: ignore[no-untyped-def]
     real, imag = _root(w, index, lanes)
     return a[0] * real - a[1] * imag, a[0] * imag + a[1] * real
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _plus(a, b):  # type: ignore[no-untyped-def]
     return a[0] + b[0], a[1] + b[1]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _minus(a, b):  # type: ignore[no-untyped-def]
     return a[0] - b[0], a[1] - b[1]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _plus_i(a, b):  # type: ignore[no-untyped-def]
     return a[0] - b[1], a[1] + b[0]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _minus_i(a, b):  # type: ignore[no-untyped-def]
     return a[0] + b[1], a[1] - b[0]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _times(a, factor):  # type: ignore[no-untyped-def]
     return a[0] * factor, a[1] * factor
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _negative(a):  # type: ignore[no-untyped-def]
     return a[0] - a[0] - a[0], a[1] - a[1] - a[1]

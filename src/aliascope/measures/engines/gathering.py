@@ -17,7 +17,7 @@ def flat(dense: Tensor) -> NDArray[Any]:
     return dense.detach().as_strided((extent,), (1,)).numpy()
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def gathered(x, shape, strides, sample, first, m, copied, lanes):  # type: ignore[no-untyped-def]
     """Give where some channels of a sample begin, and how far apart rows and values are.
 

@@ -135,7 +135,7 @@ def _count(  # type: ignore[no-untyped-def]
             _add_up(tally, task.bins[0] * task.bins[1], counts[first:last], lanes)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _count_group(signals, task, plans, places, m, ratios, tallies, finite, lanes):  # type: ignore[no-untyped-def]
     rows, columns, decimated_rows, decimated_columns = plans
     _gather(signals, task, m, places.samples, lanes)
@@ -153,7 +153,7 @@ def _count_group(signals, task, plans, places, m, ratios, tallies, finite, lanes
         _tally_column(column, task, m, places, ratios.size, tallies, lanes)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, inline="always")
 def _gather(signals, task, m, samples, lanes):  # type: ignore[no-untyped-def]
     """Write the signals of a group, two rows as one."""
     values, first = signals
@@ -184,7 +184,7 @@ def _gather(signals, task, m, samples, lanes):  # type: ignore[no-untyped-def]
                         write(m, at + 2 * len(lanes) * w + lane, value)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, inline="always")
 def _scale(task, m, places, finite, lanes):  # type: ignore[no-untyped-def]
     """Scale each signal by the power of two that brings its peak near a half."""
     width = len(lanes)
@@ -210,7 +210,7 @@ def _scale(task, m, places, finite, lanes):  # type: ignore[no-untyped-def]
         store(m, at, load(m, at, lanes) * scale)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, inline="always")
 def _decimate(task, of_rows, m, places, lanes):  # type: ignore[no-untyped-def]
     """Transform the rows of the decimated signals, and give the mean power of their spectra."""
     rate = task.rate
@@ -222,12 +222,14 @@ def _decimate(task, of_rows, m, places, lanes):  # type: ignore[no-untyped-def]
             row = (2 * pair + part) * rate[0]
             at = places.samples + 2 * len(lanes) * (row // 2) * (task.shape[3] + 1)
             at += row % 2 * len(lanes)
+            of_row = zero
             for w in range(width):
                 value = zero
                 if row < task.shape[2]:
                     value = load(m, at + 2 * len(lanes) * w * rate[1], lanes)
                 store(m, places.line + (2 * w + part) * len(lanes), value)
-                energy = energy + value * value
+                of_row = of_row + value * value
+            energy = energy + of_row
         if task.of_peak:
             put(m, places.line, width, (zero, zero), lanes)
             _transform_pair(m, places.line, width, pair, places, of_rows, lanes)
@@ -235,7 +237,7 @@ def _decimate(task, of_rows, m, places, lanes):  # type: ignore[no-untyped-def]
     return energy * constant(m, 4, lanes)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, inline="always")
 def _transform_rows(task, of_rows, m, places, lanes):  # type: ignore[no-untyped-def]
     height, width = task.shape[2:]
     for pair in range((height + 1) // 2):
@@ -244,7 +246,7 @@ def _transform_rows(task, of_rows, m, places, lanes):  # type: ignore[no-untyped
     _clear_row(m, places, height, of_rows.length // 2 + 1, lanes)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, inline="always")
 def _transform_pair(m, line, width, pair, places, of_rows, lanes):  # type: ignore[no-untyped-def]
     """Transform two rows as one, and write half the spectrum of each, times two."""
     length = of_rows.length
@@ -258,14 +260,14 @@ def _transform_pair(m, line, width, pair, places, of_rows, lanes):  # type: igno
         put(m, places.rows, (2 * pair + 1) * half + k, (a[1] + b[1], b[0] - a[0]), lanes)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, inline="always")
 def _clear_row(m, places, row, half, lanes):  # type: ignore[no-untyped-def]
     zero = constant(m, 0, lanes)
     for k in range(row * half, (row + 1) * half):
         put(m, places.rows, k, (zero, zero), lanes)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, inline="always")
 def _peak(task, of_columns, m, places, lanes):  # type: ignore[no-untyped-def]
     """Largest power of the decimated signals' spectra, of which the rows are transformed."""
     height = -(-task.shape[2] // task.rate[0])
@@ -280,7 +282,7 @@ def _peak(task, of_columns, m, places, lanes):  # type: ignore[no-untyped-def]
     return peak
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, inline="always")
 def _transform_columns(column, task, of_columns, m, places, lanes):  # type: ignore[no-untyped-def]
     """Transform those with the folds of a column of bins, or with their twins."""
     rate, bins = task.rate[1], task.bins[1]
@@ -292,7 +294,7 @@ def _transform_columns(column, task, of_columns, m, places, lanes):  # type: ign
         transform(m, start, half, task.shape[2], out, places.scratch, of_columns, lanes)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, inline="always")
 def _tally_column(column, task, m, places, levels, tallies, lanes):  # type: ignore[no-untyped-def]
     """Tally a column of bins; one that stands for its twins too, in the second half of tallies.
 
@@ -319,7 +321,7 @@ def _tally_column(column, task, m, places, levels, tallies, lanes):  # type: ign
         _tally_twins(m, places, at, levels, _power(m, at_home, middle, lanes), tallies, lanes)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, inline="always")
 def _largest_two(m, columns, row, rows, rate, lanes):  # type: ignore[no-untyped-def]
     """Give the two largest powers of a bin's folds."""
     first = second = constant(m, 0, lanes)
@@ -335,7 +337,7 @@ def _largest_two(m, columns, row, rows, rate, lanes):  # type: ignore[no-untyped
     return first, second
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, inline="always")
 def _tally(m, places, rows, levels, tallies, out, lanes):  # type: ignore[no-untyped-def]
     """Tally bins at each level: one fold passes or more, more do, or only the home fold."""
     for level in range(levels):
@@ -354,7 +356,7 @@ def _tally(m, places, rows, levels, tallies, out, lanes):  # type: ignore[no-unt
         _add(tallies, at + 2 * len(lanes), only_home, lanes)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, inline="always")
 def _tally_twins(m, places, at, levels, of_twins, tallies, lanes):  # type: ignore[no-untyped-def]
     """Make up for a bin that was tallied twice, though its twin's home is another fold."""
     home, _, second = _three(m, at, lanes)
@@ -367,24 +369,24 @@ def _tally_twins(m, places, at, levels, of_twins, tallies, lanes):  # type: igno
         _add(tallies, (3 * level + 2) * len(lanes), too_few - too_many, lanes)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _three(m, at, lanes):  # type: ignore[no-untyped-def]
     second, third = at + len(lanes), at + 2 * len(lanes)
     return load(m, at, lanes), load(m, second, lanes), load(m, third, lanes)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _add(tallies, at, found, lanes):  # type: ignore[no-untyped-def]
     store(tallies, at, load(tallies, at, lanes) + found)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _power(m, start, index, lanes):  # type: ignore[no-untyped-def]
     real, imag = take(m, start, index, lanes)
     return real * real + imag * imag
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _add_up(tallies, bins, counts, lanes):  # type: ignore[no-untyped-def]
     signals, levels = counts.shape[:2]
     twice = 3 * levels * len(lanes)
@@ -468,36 +470,56 @@ def count(
     >>> count(torch.ones(1, 1, 4, 4), (2, 2), Criterion(grid="native"), [0.01])
     tensor([[[3, 1, 0, 0]]])
     """
-    dtype = working_dtype(dense.dtype)
-    counts = torch.empty((dense.shape[0] * dense.shape[1], len(ratios), 4), dtype=torch.int64)
+    dense, dtype = dense.resolve_neg(), working_dtype(dense.dtype)
+    shape = (dense.shape[0] * dense.shape[1], len(ratios), 4)
+    counts = torch.empty(shape, dtype=torch.int64, device="cpu")
+    numbers = np.array(ratios, str(dtype).removeprefix("torch."))
+    limit = CONVERTED_BYTES if workspace is None else min(CONVERTED_BYTES, workspace // 4)
     done = 0
-    for part in _converted(dense, dtype):
-        signals = part if part.ndim == 4 else part.unsqueeze(2)
-        size = signals.shape[2], signals.shape[3]
-        by = (1, *rate) if part.ndim == 3 else (rate[0], rate[1])
-        bins = bin_counts(size, by, criterion.grid_for(rate))
-        of_sample, of_channel, of_row, of_value = signals.stride()
-        task = Task(
-            (signals.shape[0], signals.shape[1], *size),
-            (of_sample, of_channel, of_row, of_value),
-            (by[0], by[1]),
-            (bins[0], bins[1]),
-            criterion.reference == "max",
-        )
+    for part in _converted(dense, dtype, limit):
+        signals, task = _task(part, rate, criterion)
         found = counts[done : done + signals.shape[0] * signals.shape[1]]
-        _run(signals, task, np.array(ratios, str(dtype).removeprefix("torch.")), found, workspace)
+        _run(signals, task, numbers, found, workspace)
         done += len(found)
     return counts
 
 
-def _converted(dense: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
-    """Yield the signals, a few samples at a time where they have to be converted."""
+def fits(dense: Tensor, rate: Sequence[int], criterion: Criterion, workspace: int) -> bool:
+    """Whether the workspace has room for as many signals as are counted at once at least."""
+    _, task = _task(dense, rate, criterion)
+    itemsize = working_dtype(dense.dtype).itemsize
+    return itemsize * _places(task, 1, min(WIDTHS)).end <= workspace
+
+
+def _task(dense: Tensor, rate: Sequence[int], criterion: Criterion) -> tuple[Tensor, Task]:
+    """Give the signals with two axes, and what is to be done with them."""
+    signals = dense if dense.ndim == 4 else dense.unsqueeze(2)
+    by = (1, rate[0]) if dense.ndim == 3 else (rate[0], rate[1])
+    count, channels, height, width = signals.shape
+    of_sample, of_channel, of_row, of_value = signals.stride()
+    bins = bin_counts((height, width), by, criterion.grid_for(rate))
+    task = Task(
+        (count, channels, height, width),
+        (of_sample, of_channel, of_row, of_value),
+        by,
+        (bins[0], bins[1]),
+        criterion.reference == "max",
+    )
+    return signals, task
+
+
+def _converted(dense: Tensor, dtype: torch.dtype, limit: int) -> Iterator[Tensor]:
+    """Yield the signals; where they have to be converted, so many bytes of them at a time."""
     if dense.dtype == dtype:
         yield dense
         return
-    sample = max(1, dense[0].numel() * dtype.itemsize)
-    for part in torch.split(dense, max(1, CONVERTED_BYTES // sample)):
-        yield part.to(dtype)
+    channel = max(1, math.prod(dense.shape[2:]) * dtype.itemsize)
+    samples = max(1, limit // (channel * dense.shape[1]))
+    # Of a sample that is too large, some channels at a time; such a part is of one sample.
+    channels = dense.shape[1] if samples > 1 else max(1, limit // channel)
+    for some in torch.split(dense, samples):
+        for part in torch.split(some, channels, dim=1):
+            yield part.to(dtype)
 
 
 def _run(signals: Tensor, task: Task, ratios: Array, counts: Tensor, workspace: int | None) -> None:

@@ -9,6 +9,7 @@ rounding is relative to what varies.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,8 +46,7 @@ ADDED = 16
 """Rows whose squares are added up in float32 before they are in float64."""
 
 SPARSE = 8
-"""Of so many rows one is looked at for the constant. What varies is then an eighth or more of what
-is left, however the rows were chosen."""
+"""Of so many rows one is looked at for the constant; of up to twice as many where there are few."""
 
 
 class Places(NamedTuple):
@@ -85,7 +85,7 @@ def _weigh(  # type: ignore[no-untyped-def]
             _sum_up(shape[2] * shape[3], constants, totals, least, sums[sample, first:last])
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _near_mean(maps, shape, lanes):  # type: ignore[no-untyped-def]
     """Mean of some rows of each map."""
     x, start, of_row, of_value = maps
@@ -93,12 +93,14 @@ def _near_mean(maps, shape, lanes):  # type: ignore[no-untyped-def]
     rows = 0
     for h in range(shape[2] // 2 % SPARSE, shape[2], SPARSE):
         rows += 1
+        of_this = constant(x, 0, lanes)
         for w in range(shape[3]):
-            total = total + load(x, start + h * of_row + w * of_value, lanes)
+            of_this = of_this + load(x, start + h * of_row + w * of_value, lanes)
+        total = total + of_this
     return total * constant(x, 1.0 / (rows * shape[3]), lanes)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _fold_columns(maps, shape, near, bases, n_even, m, places, totals, lanes):  # type: ignore[no-untyped-def]
     """Transform the columns of maps without a constant, and sum what is left and its squares."""
     x, start, of_row, of_value = maps
@@ -132,7 +134,7 @@ def _fold_columns(maps, shape, near, bases, n_even, m, places, totals, lanes):  
         _multiply(bases[n_even:], m, places.odd, out + n_even * strip, lanes)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _fold_rows(shape, bases, n_even, shares_h, shares_w, m, places, totals, lanes):  # type: ignore[no-untyped-def]
     """Transform the rows of what came out, and sum what is within each cut."""
     rows, width, strip = shares_h.shape[1], shape[3], COLUMNS * len(lanes)
@@ -155,7 +157,7 @@ def _fold_rows(shape, bases, n_even, shares_h, shares_w, m, places, totals, lane
             )
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _sum_products(of_rows, of_columns, m, places, total, lanes):  # type: ignore[no-untyped-def]
     """Add the squares of what came out, by how much of each is within."""
     width, strip = len(lanes), COLUMNS * len(lanes)
@@ -176,13 +178,13 @@ def _sum_products(of_rows, of_columns, m, places, total, lanes):  # type: ignore
             total[lane] += of_rows[i] * read(m, places.sums + i * width + lane)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _of_column(w, rows, low, strip, lanes):  # type: ignore[no-untyped-def]
     """Where the coefficients of a column begin."""
     return low + w // COLUMNS * rows * strip + w % COLUMNS * len(lanes)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _add_lanes(vector, m, spare, total, lanes):  # type: ignore[no-untyped-def]
     """Add a vector to totals in float64."""
     store(m, spare, vector)
@@ -190,7 +192,7 @@ def _add_lanes(vector, m, spare, total, lanes):  # type: ignore[no-untyped-def]
         total[lane] += read(m, spare + lane)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _multiply(bases, m, panel, out, lanes):  # type: ignore[no-untyped-def]
     """Multiply (rows, K) by a panel of K samples: two rows at a time."""
     samples, width, strip = bases.shape[1], len(lanes), COLUMNS * len(lanes)
@@ -209,7 +211,7 @@ def _multiply(bases, m, panel, out, lanes):  # type: ignore[no-untyped-def]
         _put(m, out + (i + 1) * strip, b0, b1, b2, b3, lanes)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _put(m, out, a, b, c, d, lanes):  # type: ignore[no-untyped-def]
     store(m, out, a)
     store(m, out + len(lanes), b)
@@ -217,13 +219,14 @@ def _put(m, out, a, b, c, d, lanes):  # type: ignore[no-untyped-def]
     store(m, out + 3 * len(lanes), d)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _sum_up(size, constants, totals, least, sums):  # type: ignore[no-untyped-def]
     for k in range(len(sums)):
         mean = totals[0, k] / size
         whole = totals[1, k]
         varying = whole - mean * totals[0, k]
         undefined = varying <= least * (varying + size * (mean + constants[k]) ** 2)
+        undefined = undefined and math.isfinite(varying)
         sums[k, 0] = 0.0 if undefined else varying
         for c in range(2, len(totals)):
             beyond = min(max(whole - totals[c, k], 0.0), varying)
@@ -238,7 +241,7 @@ def _vary(signals, constants, sums):  # type: ignore[no-untyped-def]
         _vary_band(rows, constants[b], sums[b, band])
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _vary_band(signal, constant, sums):  # type: ignore[no-untyped-def]
     """Sum what is left of some rows without a constant, and its squares: (2, C)."""
     channels = signal.shape[2]
@@ -255,7 +258,7 @@ def _vary_band(signal, constant, sums):  # type: ignore[no-untyped-def]
             sums[1, k] += squares[k]
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, inline="always")
 def _add_apart(values, constant, total, squares):  # type: ignore[no-untyped-def]
     for k in range(total.size):
         apart = values[k] - constant[k]
@@ -308,6 +311,7 @@ def weigh(
     ndarray of float64, shape (N, C, 1 + cuts)
         Energy that varies, and that beyond each cut; 0 where next to nothing varies.
     """
+    dense = dense.resolve_neg()
     shape, lanes = dense.shape, LANES
     used = max(1, min(threads, shape[0] * -(-shape[1] // lanes)))
     (rows, half_h), (columns, half_w) = (each.shape for each in bases)
