@@ -134,7 +134,7 @@ def test_ctrl_c_ends_within_three_seconds_and_leaves_a_run_to_resume(here):
     command[command.index("factories:net")] = "slow:Slow"
     command[command.index("--workers") + 1] = "2"
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    while not list(Path("run").glob("parts/*[0-9]")):
+    while len(list(Path("run").glob("parts/*[0-9]"))) < 2:  # both workers have begun
         assert process.poll() is None
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too

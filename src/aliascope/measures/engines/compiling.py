@@ -1,4 +1,4 @@
-"""Compiled functions, of one thread and of several."""
+"""Compiled functions, of one thread and of several, and the memory that they work in."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ ALIGNED = 16
 _process: int | None = None
 """That started numba's threads. A child that it forks has none, and waits for them for ever."""
 
-
 _parallel = threading.Lock()
 """Held by what runs on several threads, as not every layer that numba has takes two at once."""
 
@@ -34,27 +33,37 @@ def _sources() -> str:
     """Digest of all that is compiled here.
 
     Numba compiles a function again where its own file changed, not where what it calls did. So this
-    is in the name of what is kept on disk, and what it calls is not kept by itself.
+    is in the name of what is kept on disk.
     """
     files = sorted(Path(__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
+def _named(function: Any, how: str) -> Any:
+    """Copy a function, with all that its compiled code depends on in its name."""
+    name = f"{function.__name__}_{how}_{_sources()}"
+    copy = types.FunctionType(function.__code__, function.__globals__, name)
+    copy.__qualname__, copy.__module__ = name, function.__module__
+    return copy
+
+
+def kept(function: Any) -> Any:
+    """Compile a large function that others call, and keep it on disk for all of them."""
+    return njit(nogil=True, cache=True)(_named(function, "inner"))
+
+
 @functools.cache
 def _compiled(function: Any, *, parallel: bool) -> Any:
     """Compile a function; the one for several threads has a name, and so a file, of its own."""
-    name = f"{function.__name__}_{'parallel' if parallel else 'serial'}_{_sources()}"
-    copy = types.FunctionType(function.__code__, function.__globals__, name)
-    copy.__qualname__ = name
-    copy.__module__ = function.__module__
-    return njit(nogil=True, cache=True, parallel=parallel)(copy)
+    how = "parallel" if parallel else "serial"
+    return njit(nogil=True, cache=True, parallel=parallel)(_named(function, how))
 
 
 def run(function: Any, threads: int, *arguments: Any) -> None:
     """Compile a function and run it on as many threads as torch has, and as numba can have.
 
     Numba and torch share what counts OpenMP's threads, and numba sets it when it starts its own, so
-    torch is given its number back.
+    both are given their numbers back.
 
     Parameters
     ----------
@@ -74,10 +83,12 @@ def run(function: Any, threads: int, *arguments: Any) -> None:
         of_torch, of_numba = torch.get_num_threads(), get_num_threads()
         _process = os.getpid()
         set_num_threads(threads)
-        _compiled(function, parallel=True)(*arguments)
-        set_num_threads(of_numba)
-        if torch.get_num_threads() != of_torch:
-            torch.set_num_threads(of_torch)
+        try:
+            _compiled(function, parallel=True)(*arguments)
+        finally:
+            set_num_threads(of_numba)
+            if torch.get_num_threads() != of_torch:
+                torch.set_num_threads(of_torch)
 
 
 class Memory(threading.local):

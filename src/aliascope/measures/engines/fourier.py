@@ -23,6 +23,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from aliascope.measures.engines.compiling import kept
 from aliascope.measures.engines.vectors import begin, constant, load, read, splat, store
 
 Array = NDArray[Any]
@@ -151,7 +152,7 @@ def ready(length, radices, twiddles, chirp):  # type: ignore[no-untyped-def]
     return Ready(length, inner, passes, begin(radices), begin(twiddles), begin(chirp))
 
 
-@njit(nogil=True)
+@kept
 def transform(m, x, step, filled, y, scratch, plan, lanes):  # type: ignore[no-untyped-def]
     """Transform complex numbers, so far apart, of which the first so many are not zero.
 

@@ -30,7 +30,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aliascope.measures.engines.compiling import MEMORY, run
+from aliascope.measures.engines.compiling import MEMORY, kept, run
 from aliascope.measures.engines.fourier import plan, put, ready, room, take, transform
 from aliascope.measures.engines.gathering import flat
 from aliascope.measures.engines.half_spectrum import NOT_FINITE, working_dtype
@@ -135,7 +135,7 @@ def _count(  # type: ignore[no-untyped-def]
             _add_up(tally, task.bins[0] * task.bins[1], counts[first:last], lanes)
 
 
-@njit(nogil=True)
+@kept
 def _count_group(signals, task, plans, places, m, ratios, tallies, finite, lanes):  # type: ignore[no-untyped-def]
     rows, columns, decimated_rows, decimated_columns = plans
     _gather(signals, task, m, places.samples, lanes)
