@@ -123,7 +123,7 @@ def test_a_run_begun_by_two_processes_and_killed_is_ended_by_one(here):
     assert status("two") == "complete" and same("one", "two") == 12
 
 
-def test_ctrl_c_ends_within_seconds_and_leaves_a_run_to_resume(here):
+def test_ctrl_c_ends_within_three_seconds_and_leaves_a_run_to_resume(here):
     (here / "slow.py").write_text(
         "import time, factories\nfrom torch import nn\n"
         "class Slow(nn.Module):\n"
@@ -134,12 +134,12 @@ def test_ctrl_c_ends_within_seconds_and_leaves_a_run_to_resume(here):
     command[command.index("factories:net")] = "slow:Slow"
     command[command.index("--workers") + 1] = "2"
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    while len(list(Path("run").glob("parts/*[0-9]"))) < 2:  # both workers have begun
+    while not list(Path("run").glob("parts/*[0-9]")):
         assert process.poll() is None
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
     began = time.monotonic()
     _, words = process.communicate(timeout=20)
-    assert time.monotonic() - began < 8  # 1 on an idle machine; torch waits 5 for a busy worker
+    assert time.monotonic() - began < 3
     assert process.returncode == 130 and "--resume" in words and "Traceback" not in words
     assert status("run") == "running"
