@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aliascope as al
-from aliascope.measures.engines import NOT_FINITE, count_categories, half_spectrum, lanes
+from aliascope.measures.engines import NOT_FINITE, count_categories, half_spectrum
 from aliascope.spectrum import Criterion, folds
 from tests_shared import GOLDEN, GOLDEN_NAMES, signals
 
@@ -123,7 +123,6 @@ def test_the_size_of_blocks_changes_nothing(monkeypatch):
 @pytest.mark.parametrize("layout", ["channels_last", "sliced", "bfloat16"])
 def test_any_memory_layout_counts_alike(layout, monkeypatch, engine):
     monkeypatch.setattr(half_spectrum, "CHUNK_BYTES", 5000)
-    monkeypatch.setattr(lanes, "CONVERTED_BYTES", 5000)
     signal = torch.randn(4, 6, 17, 16).to(torch.bfloat16).float()
     expected = count_categories(signal, (2, 2), Criterion(), engine=engine)
     if layout == "channels_last":

@@ -203,9 +203,10 @@ def test_what_has_no_room_in_the_workspace_is_counted_by_torch(monkeypatch):
 
 def test_half_precision_is_converted_some_channels_at_a_time():
     signal = torch.randn(2, 10, 16, 16, dtype=torch.bfloat16)
-    parts = list(lanes._converted(signal, torch.float32, 4 * 16 * 16 * 4))
+    parts = list(half_spectrum.parts_to_copy(signal, 4 * (4 * 16 * 16 * 4)))
     assert [tuple(part.shape[:2]) for part in parts] == [(1, 4), (1, 4), (1, 2)] * 2
-    assert [len(part) for part in lanes._converted(signal[:, :2], torch.float32, 1 << 20)] == [2]
+    whole = half_spectrum.parts_to_copy(signal[:, :2], 4 * (1 << 20))
+    assert [len(part) for part in whole] == [2]
 
 
 def test_memory_is_let_go_where_much_less_is_needed():

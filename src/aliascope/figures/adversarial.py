@@ -142,7 +142,8 @@ def _caption(measurement: Measurement, table: pd.DataFrame, accounting: str) -> 
     by = f", {str(attack).upper() if attack in ('pgd', 'fgsm') else attack}" if attack else ""
     if attack == "pgd" and options.get("attack_steps"):
         by += f" with {options['attack_steps']} steps"
-    by += f", {drawing(measurement)}" if drawing(measurement) else ""
+    if drawn := drawing(measurement):
+        by += f", {drawn}"
     bars = "; bars: 95 % intervals" if table[list(ACCURACIES)].notna().any(axis=None) else ""
     caption = (
         f"{some}{by}{bars}. Aliasing, mean over sites: median over images, and band from the 1st "

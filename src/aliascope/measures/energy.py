@@ -2,8 +2,8 @@
 
 A faster way to compute what :mod:`aliascope.energy` defines. What is within is a small corner of
 the coefficients: so only that is computed, by two thin matrix products in the memory format that
-the signal has, and what is beyond is what is left of the signal's energy. Maps of two axes
-on a CPU are weighed by compiled code (:mod:`aliascope.measures.engines.weighing`).
+the signal has, and what is beyond is what is left of the signal's energy. Maps of two axes on
+a CPU are weighed by compiled code (:mod:`aliascope.measures.engines.weighing`).
 """
 
 from __future__ import annotations
@@ -215,11 +215,11 @@ def energies(dense: Tensor, rate: tuple[int, ...], engine: str = "auto") -> Tens
         return sums
     least = least_varying(dense.dtype)
     wide = torch.promote_types(dense.dtype, torch.float32)
-    bases = [_basis(n, r, dense.device, wide) for n, r in zip(size, rate, strict=True)]
-    last = _channels_last(dense)
     weighing = _weighing_for(dense, engine)
     if weighing is not None and min(rate) > 1:
         return _weighed_compiled(dense.to(wide), rate, least, weighing)
+    bases = [_basis(n, r, dense.device, wide) for n, r in zip(size, rate, strict=True)]
+    last = _channels_last(dense)
     for samples, channels in _blocks(dense, last):
         block = dense[samples, channels]
         block = block.to(wide)

@@ -24,7 +24,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from aliascope.measures.engines.compiling import kept
-from aliascope.measures.engines.vectors import begin, constant, load, read, splat, store
+from aliascope.measures.engines.vectors import begin, constant, load, read, store
 
 Array = NDArray[Any]
 
@@ -103,6 +103,7 @@ def plan(length: int, dtype: str) -> Plan:
     return Plan(np.array(radices), *(z.view(float).astype(dtype) for z in (twiddles, chirp)))
 
 
+@functools.cache
 def inner_length(length: int) -> int:
     """Give the length of the transforms that signals of a length take.
 
@@ -221,7 +222,7 @@ def _transform(m, x, step, filled, y, scratch, plan, lanes):  # type: ignore[no-
         a, b = b, a
 
 
-# A pass: of `left * radix * done` numbers, those of each of `done` transforms are so far apart.
+# A pass transforms numbers that lie `done * left` apart, and writes them `done` apart.
 
 
 @njit(nogil=True)
@@ -241,14 +242,11 @@ def _pass_3(m, x, step, filled, y, left, done, w, at, lanes):  # type: ignore[no
     for q in range(left):
         for k in range(done * q, done * (q + 1)):
             a = _take(m, x, step, filled, k, lanes)
-            b = _take(m, x, step, filled, k + done * left, lanes)
-            c = _take(m, x, step, filled, k + 2 * done * left, lanes)
-            sums = _plus(b, c)
-            e, f = _plus(a, _times(sums, cos)), _times(_minus(b, c), sin)
-            o = k + 2 * done * q
+            sums, apart = _take_two(m, x, step, filled, k, 1, 3, done * left, lanes)
+            o, i = k + 2 * done * q, at + 2 * q - 1
             put(m, y, o, _plus(a, sums), lanes)
-            put(m, y, o + done, _turned(_minus_i(e, f), w, at + 2 * q, lanes), lanes)
-            put(m, y, o + 2 * done, _turned(_plus_i(e, f), w, at + 2 * q + 1, lanes), lanes)
+            even, odd = _plus(a, _times(sums, cos)), _times(apart, sin)
+            _put_two(m, y, o, done, even, odd, w, i, 1, 3, lanes)
 
 
 @njit(nogil=True)
@@ -274,21 +272,16 @@ def _pass_5(m, x, step, filled, y, left, done, w, at, lanes):  # type: ignore[no
     for q in range(left):
         for k in range(done * q, done * (q + 1)):
             a = _take(m, x, step, filled, k, lanes)
-            b = _take(m, x, step, filled, k + done * left, lanes)
-            c = _take(m, x, step, filled, k + 2 * done * left, lanes)
-            d = _take(m, x, step, filled, k + 3 * done * left, lanes)
-            e = _take(m, x, step, filled, k + 4 * done * left, lanes)
-            sum1, sum2, apart1, apart2 = _plus(b, e), _plus(c, d), _minus(b, e), _minus(c, d)
-            even1 = _plus(a, _plus(_times(sum1, cos1), _times(sum2, cos2)))
-            even2 = _plus(a, _plus(_times(sum1, cos2), _times(sum2, cos1)))
-            odd1 = _plus(_times(apart1, sin1), _times(apart2, sin2))
-            odd2 = _minus(_times(apart1, sin2), _times(apart2, sin1))
-            o = k + 4 * done * q
+            sum1, apart1 = _take_two(m, x, step, filled, k, 1, 5, done * left, lanes)
+            sum2, apart2 = _take_two(m, x, step, filled, k, 2, 5, done * left, lanes)
+            o, i = k + 4 * done * q, at + 4 * q - 1
             put(m, y, o, _plus(a, _plus(sum1, sum2)), lanes)
-            put(m, y, o + done, _turned(_minus_i(even1, odd1), w, at + 4 * q, lanes), lanes)
-            put(m, y, o + 2 * done, _turned(_minus_i(even2, odd2), w, at + 4 * q + 1, lanes), lanes)
-            put(m, y, o + 3 * done, _turned(_plus_i(even2, odd2), w, at + 4 * q + 2, lanes), lanes)
-            put(m, y, o + 4 * done, _turned(_plus_i(even1, odd1), w, at + 4 * q + 3, lanes), lanes)
+            even = _plus(a, _plus(_times(sum1, cos1), _times(sum2, cos2)))
+            odd = _plus(_times(apart1, sin1), _times(apart2, sin2))
+            _put_two(m, y, o, done, even, odd, w, i, 1, 5, lanes)
+            even = _plus(a, _plus(_times(sum1, cos2), _times(sum2, cos1)))
+            odd = _minus(_times(apart1, sin2), _times(apart2, sin1))
+            _put_two(m, y, o, done, even, odd, w, i, 2, 5, lanes)
 
 
 @njit(nogil=True)
@@ -299,28 +292,20 @@ def _pass_7(m, x, step, filled, y, left, done, w, at, lanes):  # type: ignore[no
     for q in range(left):
         for k in range(done * q, done * (q + 1)):
             a = _take(m, x, step, filled, k, lanes)
-            b = _take(m, x, step, filled, k + done * left, lanes)
-            c = _take(m, x, step, filled, k + 2 * done * left, lanes)
-            d = _take(m, x, step, filled, k + 3 * done * left, lanes)
-            e = _take(m, x, step, filled, k + 4 * done * left, lanes)
-            f = _take(m, x, step, filled, k + 5 * done * left, lanes)
-            g = _take(m, x, step, filled, k + 6 * done * left, lanes)
-            sum1, sum2, sum3 = _plus(b, g), _plus(c, f), _plus(d, e)
-            apart1, apart2, apart3 = _minus(b, g), _minus(c, f), _minus(d, e)
-            even1 = _plus(a, _of_3(sum1, cos1, sum2, cos2, sum3, cos3))
-            even2 = _plus(a, _of_3(sum1, cos2, sum2, cos3, sum3, cos1))
-            even3 = _plus(a, _of_3(sum1, cos3, sum2, cos1, sum3, cos2))
-            odd1 = _of_3(apart1, sin1, apart2, sin2, apart3, sin3)
-            odd2 = _of_3(apart1, sin2, _negative(apart2), sin3, _negative(apart3), sin1)
-            odd3 = _of_3(apart1, sin3, _negative(apart2), sin1, apart3, sin2)
-            o = k + 6 * done * q
+            sum1, apart1 = _take_two(m, x, step, filled, k, 1, 7, done * left, lanes)
+            sum2, apart2 = _take_two(m, x, step, filled, k, 2, 7, done * left, lanes)
+            sum3, apart3 = _take_two(m, x, step, filled, k, 3, 7, done * left, lanes)
+            o, i = k + 6 * done * q, at + 6 * q - 1
             put(m, y, o, _plus(_plus(a, sum1), _plus(sum2, sum3)), lanes)
-            put(m, y, o + done, _turned(_minus_i(even1, odd1), w, at + 6 * q, lanes), lanes)
-            put(m, y, o + 2 * done, _turned(_minus_i(even2, odd2), w, at + 6 * q + 1, lanes), lanes)
-            put(m, y, o + 3 * done, _turned(_minus_i(even3, odd3), w, at + 6 * q + 2, lanes), lanes)
-            put(m, y, o + 4 * done, _turned(_plus_i(even3, odd3), w, at + 6 * q + 3, lanes), lanes)
-            put(m, y, o + 5 * done, _turned(_plus_i(even2, odd2), w, at + 6 * q + 4, lanes), lanes)
-            put(m, y, o + 6 * done, _turned(_plus_i(even1, odd1), w, at + 6 * q + 5, lanes), lanes)
+            even = _plus(a, _of_3(sum1, cos1, sum2, cos2, sum3, cos3))
+            odd = _of_3(apart1, sin1, apart2, sin2, apart3, sin3)
+            _put_two(m, y, o, done, even, odd, w, i, 1, 7, lanes)
+            even = _plus(a, _of_3(sum1, cos2, sum2, cos3, sum3, cos1))
+            odd = _of_3(apart1, sin2, _negative(apart2), sin3, _negative(apart3), sin1)
+            _put_two(m, y, o, done, even, odd, w, i, 2, 7, lanes)
+            even = _plus(a, _of_3(sum1, cos3, sum2, cos1, sum3, cos2))
+            odd = _of_3(apart1, sin3, _negative(apart2), sin1, apart3, sin2)
+            _put_two(m, y, o, done, even, odd, w, i, 3, 7, lanes)
 
 
 @njit(nogil=True)
@@ -371,11 +356,10 @@ def _pass_odd(m, x, step, filled, y, spare, radix, left, done, w, at, lanes):  #
             first = _take(m, x, step, filled, k, lanes)
             whole = first
             for t in range(1, half + 1):
-                a = _take(m, x, step, filled, k + t * done * left, lanes)
-                b = _take(m, x, step, filled, k + (radix - t) * done * left, lanes)
-                whole = _plus(whole, _plus(a, b))
-                put(m, spare, 2 * t, _plus(a, b), lanes)
-                put(m, spare, 2 * t + 1, _minus(a, b), lanes)
+                sums, apart = _take_two(m, x, step, filled, k, t, radix, done * left, lanes)
+                whole = _plus(whole, sums)
+                put(m, spare, 2 * t, sums, lanes)
+                put(m, spare, 2 * t + 1, apart, lanes)
             put(m, y, o, whole, lanes)
             zero = _minus(first, first)
             for u in range(1, half + 1, 3):
@@ -404,7 +388,16 @@ def _pass_odd(m, x, step, filled, y, spare, radix, left, done, w, at, lanes):  #
 
 
 @njit(nogil=True)
+def _take_two(m, x, step, filled, k, t, radix, apart, lanes):  # type: ignore[no-untyped-def]
+    """Give the sum of inputs t and radix - t, and their difference."""
+    a = _take(m, x, step, filled, k + t * apart, lanes)
+    b = _take(m, x, step, filled, k + (radix - t) * apart, lanes)
+    return _plus(a, b), _minus(a, b)
+
+
+@njit(nogil=True)
 def _put_two(m, y, o, done, even, odd, w, i, u, radix, lanes):  # type: ignore[no-untyped-def]
+    """Write outputs u and radix - u, of what cosines gave and sines did."""
     put(m, y, o + u * done, _turned(_minus_i(even, odd), w, i + u, lanes), lanes)
     u = radix - u
     put(m, y, o + u * done, _turned(_plus_i(even, odd), w, i + u, lanes), lanes)
@@ -444,7 +437,7 @@ def put(m, y, index, number, lanes):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def _root(w, index, lanes):  # type: ignore[no-untyped-def]
-    return splat(read(w, 2 * index), lanes), splat(read(w, 2 * index + 1), lanes)
+    return constant(w, read(w, 2 * index), lanes), constant(w, read(w, 2 * index + 1), lanes)
 
 
 @njit(nogil=True)

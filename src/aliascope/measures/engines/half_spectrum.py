@@ -75,8 +75,7 @@ def count(
     counts = torch.empty(shape, dtype=torch.int64, device=dense.device)
     counter = _counter(dense, tuple(rate), criterion, workspace)
     done = 0
-    chunk_bytes = CHUNK_BYTES if workspace is None else min(CHUNK_BYTES, workspace // 4)
-    for signals in _contiguous_chunks(dense, chunk_bytes):
+    for signals in _contiguous(dense, workspace):
         for block in torch.split(signals, counter.capacity):
             counts[done : done + len(block)] = counter(block, ratios)
             done += len(block)
@@ -110,19 +109,33 @@ def _counter(
     return _last.counter
 
 
-def _contiguous_chunks(dense: Tensor, chunk_bytes: int) -> Iterator[Tensor]:
-    """Yield the signals as contiguous (signals, *size), a few samples at a time if copied."""
+def _contiguous(dense: Tensor, workspace: int | None) -> Iterator[Tensor]:
+    """Yield the signals as contiguous (signals, *size), a few at a time if copied."""
     dtype = working_dtype(dense.dtype)
     if dense.is_contiguous() and dense.dtype == dtype:
         yield dense.flatten(0, 1)
         return
-    signal_bytes = max(1, math.prod(dense.shape[2:]) * dtype.itemsize)
-    channels = max(1, min(dense.shape[1], chunk_bytes // signal_bytes))
-    samples = max(1, chunk_bytes // (dense.shape[1] * signal_bytes))
-    for chunk in torch.split(dense, samples):
-        # Of a sample that is too large, some channels at a time; such a chunk is of one sample.
-        for part in torch.split(chunk, channels, dim=1):
-            yield part.to(dtype, memory_format=torch.contiguous_format).flatten(0, 1)
+    for part in parts_to_copy(dense, workspace):
+        yield part.to(dtype, memory_format=torch.contiguous_format).flatten(0, 1)
+
+
+def parts_to_copy(dense: Tensor, workspace: int | None) -> Iterator[Tensor]:
+    """Cut a signal, in order, so that a part's copy takes `CHUNK_BYTES` and its room at most.
+
+    Parameters
+    ----------
+    dense : Tensor, shape (N, C, *size)
+    workspace : int, optional
+        Bytes, of which a copy may take a quarter.
+    """
+    limit = CHUNK_BYTES if workspace is None else min(CHUNK_BYTES, workspace // 4)
+    itemsize = working_dtype(dense.dtype).itemsize
+    signal_bytes = max(1, math.prod(dense.shape[2:]) * itemsize)
+    channels = max(1, min(dense.shape[1], limit // signal_bytes))
+    samples = max(1, limit // (dense.shape[1] * signal_bytes))
+    for some in torch.split(dense, samples):
+        # Of a sample that is too large, some channels at a time; such a part is of one sample.
+        yield from torch.split(some, channels, dim=1)
 
 
 def working_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +33,7 @@ from torch import Tensor
 from aliascope.measures.engines.compiling import MEMORY, kept, run
 from aliascope.measures.engines.fourier import plan, put, ready, room, take, transform
 from aliascope.measures.engines.gathering import flat
-from aliascope.measures.engines.half_spectrum import NOT_FINITE, working_dtype
+from aliascope.measures.engines.half_spectrum import NOT_FINITE, parts_to_copy, working_dtype
 from aliascope.measures.engines.vectors import (
     WIDTHS,
     above,
@@ -44,16 +44,12 @@ from aliascope.measures.engines.vectors import (
     lesser,
     load,
     read,
-    splat,
     store,
     write,
 )
 from aliascope.spectrum import Criterion, bin_counts
 
 Array = NDArray[Any]
-
-CONVERTED_BYTES = 16 << 20
-"""Most that is copied at once of a dense signal in half precision."""
 
 SMALL = 4 << 20
 """Bytes that as many signals as there are lanes may take to be called small."""
@@ -144,7 +140,7 @@ def _count_group(signals, task, plans, places, m, ratios, tallies, finite, lanes
     if task.of_peak:
         reference = _peak(task, decimated_columns, m, places, lanes)
     for level in range(ratios.size):
-        store(m, places.levels + level * len(lanes), reference * splat(ratios[level], lanes))
+        store(m, places.levels + level * len(lanes), reference * constant(m, ratios[level], lanes))
     for at in range(0, 6 * ratios.size * len(lanes), len(lanes)):
         store(tallies, at, constant(tallies, 0, lanes))
     _transform_rows(task, rows, m, places, lanes)
@@ -305,10 +301,9 @@ def _tally_column(column, task, m, places, levels, tallies, lanes):  # type: ign
     """
     rows, last = task.bins[0], task.rate[0] - 1
     twice = 0 < column < task.bins[1] - column
-    at_home = places.columns
     for row in range(rows):
         first, second = _largest_two(m, places.columns, row, rows, task.rate, lanes)
-        home = _power(m, at_home, row if 2 * row < rows else last * rows + row, lanes)
+        home = _power(m, places.columns, row if 2 * row < rows else last * rows + row, lanes)
         at = places.scratch + 3 * row * len(lanes)
         store(m, at, home)
         store(m, at + len(lanes), first)
@@ -317,8 +312,9 @@ def _tally_column(column, task, m, places, levels, tallies, lanes):  # type: ign
     _tally(m, places, rows, levels, tallies, out, lanes)
     if twice and rows % 2 == 0:
         middle = rows // 2
+        of_twins = _power(m, places.columns, middle, lanes)
         at = places.scratch + 3 * middle * len(lanes)
-        _tally_twins(m, places, at, levels, _power(m, at_home, middle, lanes), tallies, lanes)
+        _tally_twins(m, places, at, levels, of_twins, tallies, lanes)
 
 
 @njit(nogil=True, inline="always")
@@ -474,10 +470,9 @@ def count(
     shape = (dense.shape[0] * dense.shape[1], len(ratios), 4)
     counts = torch.empty(shape, dtype=torch.int64, device="cpu")
     numbers = np.array(ratios, str(dtype).removeprefix("torch."))
-    limit = CONVERTED_BYTES if workspace is None else min(CONVERTED_BYTES, workspace // 4)
     done = 0
-    for part in _converted(dense, dtype, limit):
-        signals, task = _task(part, rate, criterion)
+    for part in [dense] if dense.dtype == dtype else parts_to_copy(dense, workspace):
+        signals, task = _task(part.to(dtype), rate, criterion)
         found = counts[done : done + signals.shape[0] * signals.shape[1]]
         _run(signals, task, numbers, found, workspace)
         done += len(found)
@@ -506,20 +501,6 @@ def _task(dense: Tensor, rate: Sequence[int], criterion: Criterion) -> tuple[Ten
         criterion.reference == "max",
     )
     return signals, task
-
-
-def _converted(dense: Tensor, dtype: torch.dtype, limit: int) -> Iterator[Tensor]:
-    """Yield the signals; where they have to be converted, so many bytes of them at a time."""
-    if dense.dtype == dtype:
-        yield dense
-        return
-    channel = max(1, math.prod(dense.shape[2:]) * dtype.itemsize)
-    samples = max(1, limit // (channel * dense.shape[1]))
-    # Of a sample that is too large, some channels at a time; such a part is of one sample.
-    channels = dense.shape[1] if samples > 1 else max(1, limit // channel)
-    for some in torch.split(dense, samples):
-        for part in torch.split(some, channels, dim=1):
-            yield part.to(dtype)
 
 
 def _run(signals: Tensor, task: Task, ratios: Array, counts: Tensor, workspace: int | None) -> None:

@@ -102,31 +102,16 @@ def store(typing: Any, pointer: Any, index: Any, vector: Any) -> Any:
 
 
 @intrinsic
-def splat(typing: Any, value: Any, lanes: Any) -> Any:
-    """Write one number into every lane."""
-    vector = Vector(value, lanes.count)
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _repeat(builder, args[0], vector.lanes)
-
-    return vector(value, lanes), generate
-
-
-def _repeat(builder: Any, value: Any, lanes: int) -> Any:
-    undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-    first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(first, undefined, zeros)
-
-
-@intrinsic
 def constant(typing: Any, pointer: Any, value: Any, lanes: Any) -> Any:
     """Write a number into every lane, of the kind that a pointer points to."""
     vector = Vector(pointer.dtype, lanes.count)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         one = context.cast(builder, args[1], value, pointer.dtype)
-        return _repeat(builder, one, vector.lanes)
+        undefined = ir.Constant(ir.VectorType(one.type, vector.lanes), ir.Undefined)
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [0] * vector.lanes)
+        first = builder.insert_element(undefined, one, ir.Constant(ir.IntType(32), 0))
+        return builder.shuffle_vector(first, undefined, zeros)
 
     return vector(pointer, value, lanes), generate
 
@@ -154,14 +139,14 @@ def _define(symbol: Any, real: Any, whole: Any) -> None:
     overload(symbol)(of_vectors)
 
 
-def _fused(name: str) -> Any:
+def _contracted(name: str) -> Any:
     """Make one whose product may be added unrounded, as a processor does at no cost."""
     return _of_two(lambda builder, a, b: getattr(builder, name)(a, b, flags=("contract",)))
 
 
-_define(operator.add, _fused("fadd"), _of_two(lambda builder, a, b: builder.add(a, b)))
-_define(operator.sub, _fused("fsub"), _of_two(lambda builder, a, b: builder.sub(a, b)))
-_define(operator.mul, _fused("fmul"), _of_two(lambda builder, a, b: builder.mul(a, b)))
+_define(operator.add, _contracted("fadd"), _of_two(lambda builder, a, b: builder.add(a, b)))
+_define(operator.sub, _contracted("fsub"), _of_two(lambda builder, a, b: builder.sub(a, b)))
+_define(operator.mul, _contracted("fmul"), None)
 _define(operator.and_, None, _of_two(lambda builder, a, b: builder.and_(a, b)))
 
 

@@ -25,7 +25,6 @@ from aliascope.measures.engines.vectors import (
     constant,
     load,
     read,
-    splat,
     store,
 )
 
@@ -203,8 +202,8 @@ def _multiply(bases, m, panel, out, lanes):  # type: ignore[no-untyped-def]
             at = panel + n * strip
             p0, p1 = load(m, at, lanes), load(m, at + width, lanes)
             p2, p3 = load(m, at + 2 * width, lanes), load(m, at + 3 * width, lanes)
-            a = splat(read(rows, i * samples + n), lanes)
-            b = splat(read(rows, (i + 1) * samples + n), lanes)
+            a = constant(m, read(rows, i * samples + n), lanes)
+            b = constant(m, read(rows, (i + 1) * samples + n), lanes)
             a0, a1, a2, a3 = a0 + a * p0, a1 + a * p1, a2 + a * p2, a3 + a * p3
             b0, b1, b2, b3 = b0 + b * p0, b1 + b * p1, b2 + b * p2, b3 + b * p3
         _put(m, out + i * strip, a0, a1, a2, a3, lanes)
